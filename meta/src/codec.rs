@@ -111,10 +111,6 @@ impl<'b> Reader<'b> {
         self.rest
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rest.is_empty()
-    }
-
     pub(crate) fn corrupt(&self, why: &str) -> FsError {
         FsError::Corrupt(format!("{}: {why}", self.what))
     }

@@ -21,7 +21,7 @@ struct Touched {
 }
 
 /// One transaction of a region. Reads are serialisable unless they say otherwise.
-pub struct Txn {
+pub(crate) struct Txn {
     inner: Box<dyn Transaction>,
     touched: BTreeMap<Bytes, Touched>,
 }

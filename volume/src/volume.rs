@@ -1,63 +1,27 @@
-//! A volume as a mount uses it: names, attributes, and files that are read and written by handle.
+//! A volume as a mount uses it: names, attributes, and what serves its files.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
-use farshore_meta::{Attr, AttrChange, DirectoryEntry, DurableKey, FsError, Ino, Name, NewInode, Region, RenameMode, Result, Seek, Tree, UnixTime, XattrMode};
+use farshore_blocks::{BlockReader, BlockWriter};
+use farshore_meta::{
+    Attr, AttrChange, DurableKey, FsError, Ino, Name, NewInode, Region, RenameMode, Result, Role, Settings, Tree,
+    UnixTime, XattrMode,
+};
 
-/// An open file or directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HandleId(pub u64);
+use crate::directory::{DirectoryPage, OpenDirectory};
+use crate::flush::{Budget, Flusher};
+use crate::handles::{HandleId, Handles};
+use crate::options::VolumeOptions;
+use crate::read::FileReader;
+use crate::reaper::Reaper;
 
-/// How a volume is served; read once, by the command.
-#[derive(Debug, Clone)]
-pub struct VolumeOptions {
-    /// Most bytes written and not stored yet, of all files together.
-    pub dirty_bytes: u64,
-    /// Blocks uploaded at once.
-    pub uploads: usize,
-    /// Most bytes read ahead of a sequential reader.
-    pub read_ahead_bytes: u64,
-    /// The time that changes are stamped with.
-    pub clock: fn() -> UnixTime,
-}
-
-/// A file that `open` or `create` has opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Opened {
-    /// What to read and write by.
-    pub handle: HandleId,
-    /// What the kernel has cached of this file is still right.
-    pub keep_cache: bool,
-}
-
-/// What `fallocate` does to a range of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AllocateMode {
-    /// Lengthen the file to the end of the range, if it is shorter.
-    Extend,
-    /// Change nothing: space is never reserved.
-    KeepSize,
-    /// Make the range a hole; the size stays.
-    PunchHole,
-    /// Make the range zeros, and lengthen the file to its end unless `keep_size`.
-    ZeroRange {
-        /// The size stays.
-        keep_size: bool,
-    },
-}
-
-/// An entry with the offset from which a reader goes on after it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListedEntry {
-    /// Where to go on after this entry.
-    pub next_offset: u64,
-    /// The entry.
-    pub entry: DirectoryEntry,
-}
-
-/// Some entries of an open directory.
-pub type DirectoryPage = Vec<ListedEntry>;
+/// How often written bytes are looked at for their age.
+const FLUSH_TICK: Duration = Duration::from_secs(1);
+/// Orphans looked at together when a volume starts.
+const SWEEP_BATCH: usize = 1_000;
 
 /// What `statfs` shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,49 +33,278 @@ pub struct Statistics {
 }
 
 /// One volume in one region.
-pub struct Volume {}
+pub struct Volume {
+    pub(crate) tree: Arc<Tree>,
+    pub(crate) handles: Handles,
+    pub(crate) reader: Arc<FileReader>,
+    pub(crate) flusher: Arc<Flusher>,
+    pub(crate) options: VolumeOptions,
+    reaper: Option<Reaper>,
+}
 
-#[allow(unused_variables, clippy::unused_async, missing_docs, reason = "skeleton")]
+impl std::fmt::Debug for Volume {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Volume").field("region", &self.tree.region().id()).finish_non_exhaustive()
+    }
+}
+
 impl Volume {
+    /// Starts to serve a region's volume, and on a primary to remove what has no name and to
+    /// store what is written. To be called in a tokio runtime.
+    pub fn start(
+        region: Arc<Region>,
+        settings: &Settings,
+        blocks: Arc<BlockReader>,
+        writer: Arc<BlockWriter>,
+        options: VolumeOptions,
+    ) -> Arc<Self> {
+        let primary = matches!(region.role(), Role::Primary { .. });
+        let tree = Arc::new(Tree::new(region, settings.inline_bytes));
+        let reaper = primary.then(|| Reaper::start(Arc::clone(&tree), options.clock));
+        let budget = Budget::new(options.dirty_bytes);
+        let flusher = Flusher { tree: Arc::clone(&tree), writer, block_bytes: settings.block_bytes, budget };
+        let volume = Arc::new(Self {
+            reader: Arc::new(FileReader { tree: Arc::clone(&tree), blocks }),
+            tree,
+            handles: Handles::default(),
+            flusher: Arc::new(flusher),
+            options,
+            reaper,
+        });
+        if primary {
+            tokio::spawn(flush_by_age(Arc::downgrade(&volume)));
+            tokio::spawn(sweep_orphans(Arc::clone(&volume)));
+        }
+        volume
+    }
+
+    pub(crate) fn now(&self) -> UnixTime {
+        (self.options.clock)()
+    }
+
     /// True on a mirror.
-    pub fn read_only(&self) -> bool { todo!() }
-    pub fn region(&self) -> &Arc<Region> { todo!() }
-    pub async fn lookup(&self, parent: Ino, name: &Name) -> Result<(Ino, Attr)> { todo!() }
-    pub async fn attr(&self, ino: Ino) -> Result<Attr> { todo!() }
-    pub async fn set_attr(&self, ino: Ino, change: AttrChange) -> Result<Attr> { todo!() }
-    pub async fn create(&self, parent: Ino, name: &Name, new: &NewInode) -> Result<(Ino, Attr)> { todo!() }
-    /// Makes a regular file and opens it.
-    pub async fn create_open(&self, parent: Ino, name: &Name, new: &NewInode) -> Result<(Ino, Attr, Opened)> { todo!() }
-    pub async fn link(&self, ino: Ino, parent: Ino, name: &Name) -> Result<Attr> { todo!() }
-    pub async fn unlink(&self, parent: Ino, name: &Name) -> Result<()> { todo!() }
-    pub async fn remove_directory(&self, parent: Ino, name: &Name) -> Result<()> { todo!() }
-    pub async fn rename(&self, from: (Ino, &Name), to: (Ino, &Name), mode: RenameMode) -> Result<()> { todo!() }
-    pub async fn read_link(&self, ino: Ino) -> Result<Bytes> { todo!() }
-    pub async fn xattr(&self, ino: Ino, name: &[u8]) -> Result<Bytes> { todo!() }
-    pub async fn xattrs(&self, ino: Ino) -> Result<Vec<Bytes>> { todo!() }
-    pub async fn set_xattr(&self, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> { todo!() }
-    pub async fn remove_xattr(&self, ino: Ino, name: &[u8]) -> Result<()> { todo!() }
-    /// Opens a file for reading, and writing too if `write`. (O_TRUNC comes as set_attr by the kernel.)
-    pub async fn open(&self, ino: Ino, write: bool) -> Result<Opened> { todo!() }
-    /// At most `len` bytes from `offset` on; fewer only at the file's end. One to a few pieces, in order.
-    pub async fn read(&self, handle: HandleId, offset: u64, len: u32) -> Result<Bytes> { todo!() }
-    pub async fn write(&self, handle: HandleId, offset: u64, data: Bytes) -> Result<()> { todo!() }
-    /// What was written through any handle of the file is stored and committed when this returns (close-to-open).
-    pub async fn flush(&self, handle: HandleId) -> Result<()> { todo!() }
-    /// Like flush, and durable.
-    pub async fn fsync(&self, handle: HandleId) -> Result<()> { todo!() }
-    pub async fn release(&self, handle: HandleId) { todo!() }
-    pub async fn allocate(&self, handle: HandleId, mode: AllocateMode, offset: u64, len: u64) -> Result<()> { todo!() }
-    pub async fn seek(&self, handle: HandleId, offset: u64, seek: Seek) -> Result<u64> { todo!() }
-    pub async fn open_directory(&self, ino: Ino) -> Result<HandleId> { todo!() }
-    /// Entries from `offset` on (0: the first), `.` and `..` not among them; empty at the end. Offsets are stable while the handle is open.
-    pub async fn read_directory(&self, handle: HandleId, offset: u64, with_attrs: bool) -> Result<DirectoryPage> { todo!() }
-    pub fn release_directory(&self, handle: HandleId) { todo!() }
-    /// fsyncdir and syncfs.
-    pub async fn sync(&self) -> Result<()> { todo!() }
-    pub async fn statistics(&self) -> Result<Statistics> { todo!() }
+    pub fn read_only(&self) -> bool {
+        self.reaper.is_none()
+    }
+
+    /// The region that is served.
+    pub fn region(&self) -> &Arc<Region> {
+        self.tree.region()
+    }
+
+    /// The inode that `name` in `parent` leads to.
+    pub async fn lookup(&self, parent: Ino, name: &Name) -> Result<(Ino, Attr)> {
+        let (ino, mut attr) = self.tree.lookup(parent, name).await?;
+        self.show_written(ino, &mut attr).await;
+        Ok((ino, attr))
+    }
+
+    /// An inode's attributes, with what is written and not committed yet.
+    pub async fn attr(&self, ino: Ino) -> Result<Attr> {
+        let mut attr = self.tree.attr(ino).await?;
+        self.show_written(ino, &mut attr).await;
+        Ok(attr)
+    }
+
+    async fn show_written(&self, ino: Ino, attr: &mut Attr) {
+        if let Some(file) = self.handles.open_inode(ino).filter(|_| !self.read_only()) {
+            file.state.read().await.show_in(attr);
+        }
+    }
+
+    /// True unless something written to the inode is not committed: until then its attributes
+    /// may change without a call that says so.
+    pub fn is_settled(&self, ino: Ino) -> bool {
+        let file = self.handles.open_inode(ino);
+        file.is_none_or(|file| file.state.try_read().is_ok_and(|state| state.is_clean()))
+    }
+
+    /// Changes attributes. What was written before is committed first, so that neither its time
+    /// nor its size undoes the change.
+    pub async fn set_attr(&self, ino: Ino, change: AttrChange) -> Result<Attr> {
+        let Some(file) = self.handles.open_inode(ino).filter(|_| !self.read_only()) else {
+            return self.tree.set_attr(ino, change, self.now()).await;
+        };
+        let mut state = self.flusher.settle(&file).await?;
+        let attr = self.tree.set_attr(ino, change, self.now()).await?;
+        state.committed(&attr);
+        file.extents.lock().forget();
+        Ok(attr)
+    }
+
+    /// Makes a new inode of any kind.
+    pub async fn create(&self, parent: Ino, name: &Name, new: &NewInode) -> Result<(Ino, Attr)> {
+        self.tree.create(parent, name, new, self.now()).await
+    }
+
+    /// Gives an inode one more name.
+    pub async fn link(&self, ino: Ino, parent: Ino, name: &Name) -> Result<Attr> {
+        let mut attr = self.tree.link(ino, parent, name, self.now()).await?;
+        self.show_written(ino, &mut attr).await;
+        Ok(attr)
+    }
+
+    /// Removes a name of an inode that is no directory; what is open lives on until it is closed.
+    pub async fn unlink(&self, parent: Ino, name: &Name) -> Result<()> {
+        let (ino, attr) = self.tree.unlink(parent, name, self.now()).await?;
+        self.lost_name(ino, &attr).await;
+        Ok(())
+    }
+
+    /// Removes an empty directory.
+    pub async fn remove_directory(&self, parent: Ino, name: &Name) -> Result<()> {
+        let (ino, attr) = self.tree.remove_directory(parent, name, self.now()).await?;
+        self.lost_name(ino, &attr).await;
+        Ok(())
+    }
+
+    /// Moves a name.
+    pub async fn rename(&self, from: (Ino, &Name), to: (Ino, &Name), mode: RenameMode) -> Result<()> {
+        if let Some((ino, attr)) = self.tree.rename(from, to, mode, self.now()).await? {
+            self.lost_name(ino, &attr).await;
+        }
+        Ok(())
+    }
+
+    async fn lost_name(&self, ino: Ino, attr: &Attr) {
+        if attr.nlink > 0 {
+            return;
+        }
+        if let Some(file) = self.handles.open_inode(ino) {
+            file.orphan.store(true, Ordering::Release);
+            // A handle closed since then has not seen the mark; the inode is then not open any more.
+            if self.handles.open_inode(ino).is_some() {
+                return;
+            }
+        }
+        self.reap(ino).await;
+    }
+
+    pub(crate) async fn reap(&self, ino: Ino) {
+        if let Some(reaper) = &self.reaper {
+            reaper.reap(ino).await;
+        }
+    }
+
+    /// A symlink's target.
+    pub async fn read_link(&self, ino: Ino) -> Result<Bytes> {
+        self.tree.read_link(ino).await
+    }
+
+    /// An extended attribute's value.
+    pub async fn xattr(&self, ino: Ino, name: &[u8]) -> Result<Bytes> {
+        self.tree.xattr(ino, name).await
+    }
+
+    /// The names of an inode's extended attributes.
+    pub async fn xattrs(&self, ino: Ino) -> Result<Vec<Bytes>> {
+        self.tree.xattrs(ino).await
+    }
+
+    /// Sets an extended attribute.
+    pub async fn set_xattr(&self, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> Result<()> {
+        self.tree.set_xattr(ino, name, value, mode, self.now()).await
+    }
+
+    /// Removes an extended attribute.
+    pub async fn remove_xattr(&self, ino: Ino, name: &[u8]) -> Result<()> {
+        self.tree.remove_xattr(ino, name, self.now()).await
+    }
+
+    /// Opens a directory.
+    pub async fn open_directory(&self, ino: Ino) -> Result<HandleId> {
+        Ok(self.handles.open_directory(OpenDirectory::new(ino)))
+    }
+
+    /// Entries from `offset` on (0: the first), `.` and `..` not among them; none at the end.
+    /// Offsets stay right while the handle is open.
+    pub async fn read_directory(&self, handle: HandleId, offset: u64, with_attrs: bool) -> Result<DirectoryPage> {
+        let directory = self.handles.directory(handle)?;
+        let mut page = directory.read(&self.tree, offset, with_attrs).await?;
+        for listed in &mut page {
+            if let Some(attr) = &mut listed.entry.attr {
+                self.show_written(listed.entry.ino, attr).await;
+            }
+        }
+        Ok(page)
+    }
+
+    /// Closes a directory.
+    pub fn release_directory(&self, handle: HandleId) {
+        self.handles.close_directory(handle);
+    }
+
+    /// Stores, commits and makes durable everything written so far.
+    pub async fn sync(&self) -> Result<()> {
+        let mut outcome = Ok(());
+        for file in self.handles.open_files() {
+            outcome = outcome.and(self.flusher.flush(&file).await);
+        }
+        outcome?;
+        Ok(self.tree.region().engine().sync().await?)
+    }
+
+    /// Inodes and bytes in use.
+    pub async fn statistics(&self) -> Result<Statistics> {
+        let usage = self.tree.region().usage().await?;
+        Ok(Statistics { used_inodes: usage.inodes, used_bytes: usage.bytes })
+    }
+
     /// Rows changed under a mirror: what this volume remembers of them is forgotten.
-    pub fn forget(&self, changed: &[DurableKey]) { todo!() }
-    /// Stores and commits everything written; called once, after the last handle is gone or when unmounting.
-    pub async fn shut_down(&self) -> Result<()> { todo!() }
+    pub fn forget(&self, changed: &[DurableKey]) {
+        for key in changed {
+            let (DurableKey::Attr(ino) | DurableKey::Contents(ino) | DurableKey::Extent(ino, _)) = key else { continue };
+            if let Some(file) = self.handles.open_inode(*ino) {
+                file.extents.lock().forget();
+            }
+        }
+    }
+
+    /// Stores and commits everything written, and removes what lost its name.
+    ///
+    /// # Errors
+    /// What could not be stored; it is lost when the process ends.
+    pub async fn shut_down(&self) -> Result<()> {
+        if self.read_only() {
+            return Ok(());
+        }
+        self.sync().await?;
+        if let Some(reaper) = &self.reaper {
+            reaper.finish().await;
+        }
+        Ok(())
+    }
+}
+
+/// Stores what was written some time ago, though nobody asked: readers elsewhere want it.
+async fn flush_by_age(volume: std::sync::Weak<Volume>) {
+    loop {
+        tokio::time::sleep(FLUSH_TICK).await;
+        let Some(volume) = volume.upgrade() else { return };
+        for file in volume.handles.open_files() {
+            let since = file.state.read().await.since;
+            let old = since.is_some_and(|since| since.elapsed().as_millis() as u64 >= volume.options.flush_age_ms);
+            if old && !file.orphan.load(Ordering::Acquire) {
+                volume.flush_behind(&file);
+            }
+        }
+    }
+}
+
+/// Removes orphans that an earlier process left.
+async fn sweep_orphans(volume: Arc<Volume>) {
+    let sweep = async || -> Result<()> {
+        loop {
+            let orphans = volume.tree.orphans(SWEEP_BATCH).await?;
+            let closed: Vec<_> = orphans.into_iter().filter(|ino| volume.handles.open_inode(*ino).is_none()).collect();
+            if closed.is_empty() {
+                return Ok(());
+            }
+            volume.tree.reap(&closed, volume.now()).await?;
+        }
+    };
+    match sweep().await {
+        Ok(()) | Err(FsError::Engine(farshore_meta::engine::EngineError::Closed)) => {}
+        Err(error) => tracing::warn!(%error, "removed files of an earlier run keep their rows for now"),
+    }
 }
