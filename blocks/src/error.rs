@@ -77,6 +77,14 @@ pub enum Fault {
         /// The groups asked for, cut at the block's end.
         wanted: Range<u32>,
     },
+    /// The block ends before what was asked for, if the length that came with it is true.
+    #[error("groups {}..{} were asked for, and it is said to have {block_len} bytes", wanted.start, wanted.end)]
+    PastEnd {
+        /// The groups asked for.
+        wanted: Range<u32>,
+        /// The length told, in bytes.
+        block_len: u32,
+    },
     /// The payload does not decompress to the plain length.
     #[error("its payload does not decompress to {plain_len} bytes")]
     Payload {
@@ -218,15 +226,15 @@ pub enum BlockError {
         /// The directory.
         path: PathBuf,
     },
-    /// No origin could give the block; the last one's answer.
-    #[error("block {name}: none of {tried} origins could give it; the last said: {last}")]
+    /// No origin could give the block.
+    #[error("block {name}: none of {tried} origins could give it; one of them: {because}")]
     Unavailable {
         /// The block.
         name: BlockName,
         /// How many were asked.
         tried: usize,
-        /// What the last one said.
-        last: Box<BlockError>,
+        /// What one of them said: one that may do better later, if there is such a one.
+        because: Box<BlockError>,
     },
     /// The work was dropped before it ended, as when the runtime shuts down.
     #[error("{what} was stopped before it ended; try again")]
@@ -254,7 +262,7 @@ impl BlockError {
             Self::Corrupt { .. } => Remedy::Repair,
             Self::OutOfBlock { .. } | Self::TooLarge { .. } => Remedy::Bug,
             Self::Deadline { .. } | Self::Store { .. } | Self::Stopped { .. } => Remedy::Retry,
-            Self::Unavailable { last, .. } => last.remedy(),
+            Self::Unavailable { because, .. } => because.remedy(),
             Self::Origin { remedy, .. } => *remedy,
             Self::Unsupported { .. }
             | Self::Full { .. }

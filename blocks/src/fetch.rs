@@ -8,7 +8,7 @@ use bytes::Bytes;
 use farshore_proto::BlockName;
 use farshore_proto::limits::GROUP_BYTES;
 
-use crate::error::{BlockError, Fault};
+use crate::error::{BlockError, Fault, Remedy};
 use crate::group::{clamp_groups, group_count};
 use crate::hashes::BlockTree;
 use crate::key::BlockKey;
@@ -34,8 +34,30 @@ impl VerifiedPiece {
     }
 
     pub(crate) fn add_to(&self, runs: &mut RunSet) {
-        let ends_block = self.groups().end == self.tree.hashes().count();
-        runs.insert(self.first_group, self.data.clone(), ends_block);
+        runs.insert(self.first_group, self.data.clone(), self.ends_block());
+    }
+
+    /// Whether the block's last group is here, which proves its length.
+    fn ends_block(&self) -> bool {
+        self.groups().end == self.tree.hashes().count()
+    }
+
+    /// A length that is only claimed may be a lie to make needed groups seem past the end; if
+    /// the block's last group is here it is proven, and the caller learns that they are.
+    fn check_covers(&self, wanted: &Wanted) -> Result<(), Fault> {
+        let (block_len, sent) = (self.tree.block_len(), self.groups());
+        let clamped = clamp_groups(&wanted.groups, block_len);
+        if !clamped.is_empty() && (sent.start > clamped.start || clamped.end > sent.end) {
+            return Err(Fault::Short { wanted: clamped });
+        }
+        let past_end = wanted.needed.end > self.tree.hashes().count();
+        if past_end && !self.ends_block() {
+            return Err(Fault::PastEnd {
+                wanted: wanted.needed.clone(),
+                block_len,
+            });
+        }
+        Ok(())
     }
 }
 
@@ -47,21 +69,26 @@ pub(crate) struct Fetcher {
     pub(crate) limiter: OriginLimiter,
 }
 
+/// Which groups to fetch, and without which of them the fetch is in vain.
+#[derive(Debug, Clone)]
+pub(crate) struct Wanted {
+    pub(crate) groups: Range<u32>,
+    pub(crate) needed: Range<u32>,
+}
+
 impl Fetcher {
     /// The groups from the first origin that has them and whose bytes verify.
     pub(crate) async fn fetch(
         &self,
         name: BlockName,
-        groups: &Range<u32>,
+        wanted: &Wanted,
         counters: &Counters,
     ) -> Result<VerifiedPiece, BlockError> {
-        let mut last = BlockError::Missing {
-            name,
-            place: "any cache, and there is no origin to ask".to_owned(),
-        };
+        let place = "any cache, and there is no origin to ask".to_owned();
+        let mut because = BlockError::Missing { name, place };
         for origin in &self.origins {
             count(&counters.origin_fetches, 1);
-            match self.fetch_from(origin.as_ref(), name, groups).await {
+            match self.fetch_from(origin.as_ref(), name, wanted).await {
                 Ok(piece) => {
                     count(&counters.origin_bytes, piece.data.len() as u64);
                     self.limiter.pay(piece.data.len()).await;
@@ -69,20 +96,20 @@ impl Fetcher {
                 }
                 Err(error) => {
                     note_failure(&error, origin.label(), counters);
-                    last = error;
+                    because = more_hopeful(because, error);
                 }
             }
         }
-        Err(self.none_gave(name, last))
+        Err(self.none_gave(name, because))
     }
 
-    fn none_gave(&self, name: BlockName, last: BlockError) -> BlockError {
+    fn none_gave(&self, name: BlockName, because: BlockError) -> BlockError {
         match self.origins.len() {
-            0 | 1 => last,
+            0 | 1 => because,
             tried => BlockError::Unavailable {
                 name,
                 tried,
-                last: Box::new(last),
+                because: Box::new(because),
             },
         }
     }
@@ -91,14 +118,15 @@ impl Fetcher {
         &self,
         origin: &dyn Origin,
         name: BlockName,
-        groups: &Range<u32>,
+        wanted: &Wanted,
     ) -> Result<VerifiedPiece, BlockError> {
-        let fetched = tokio::time::timeout(self.deadline, origin.fetch(name, groups.clone())).await;
+        let asked = origin.fetch(name, wanted.groups.clone());
+        let fetched = tokio::time::timeout(self.deadline, asked).await;
         let piece = fetched.map_err(|_| BlockError::Deadline {
             what: format!("{} asked for block {name}", origin.label()),
             after_ms: self.deadline.as_millis() as u64,
         })??;
-        let (key, wanted) = (self.key.clone(), groups.clone());
+        let (key, wanted) = (self.key.clone(), wanted.clone());
         let inline = piece.data.len() <= INLINE_VERIFY_BYTES;
         let work = move || verify(&key, name, piece, &wanted);
         let verified = if inline {
@@ -107,6 +135,15 @@ impl Fetcher {
             off_thread(name, work).await?
         };
         verified.map_err(|fault| BlockError::from_fault(name, origin.label(), fault))
+    }
+}
+
+/// Of two origins' errors, the one that tells the caller to try again, or else the later.
+fn more_hopeful(old: BlockError, new: BlockError) -> BlockError {
+    if old.remedy() == Remedy::Retry {
+        old
+    } else {
+        new
     }
 }
 
@@ -125,19 +162,18 @@ fn verify(
     key: &BlockKey,
     name: BlockName,
     piece: BlockPiece,
-    wanted: &Range<u32>,
+    wanted: &Wanted,
 ) -> Result<VerifiedPiece, Fault> {
+    let (first_group, data) = (piece.first_group, piece.data);
     let tree = BlockTree::check(key, name, piece.block_len, piece.hashes)?;
-    tree.verify_run(key, piece.first_group, &piece.data)?;
+    tree.verify_run(key, first_group, &data)?;
     let verified = VerifiedPiece {
         tree,
-        first_group: piece.first_group,
-        data: piece.data,
+        first_group,
+        data,
     };
-    let wanted = clamp_groups(wanted, piece.block_len);
-    let sent = verified.groups();
-    let complete = wanted.is_empty() || (sent.start <= wanted.start && wanted.end <= sent.end);
-    complete.then_some(verified).ok_or(Fault::Short { wanted })
+    verified.check_covers(wanted)?;
+    Ok(verified)
 }
 
 fn note_failure(error: &BlockError, origin: &str, counters: &Counters) {

@@ -16,6 +16,7 @@ mod flight;
 mod format;
 mod group;
 mod hashes;
+mod head_cache;
 mod key;
 mod limiter;
 mod memory;

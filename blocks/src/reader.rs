@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use farshore_proto::BlockName;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::disk::DiskCache;
 use crate::error::BlockError;
-use crate::fetch::{Fetcher, VerifiedPiece};
+use crate::fetch::{Fetcher, VerifiedPiece, Wanted};
 use crate::flight::{Boarding, Cargo, Flights, Landed, Landing, Ticket};
 use crate::group::{ALL_GROUPS, groups_of, widen_groups};
 use crate::key::BlockKey;
@@ -57,12 +57,20 @@ impl Default for ReaderOptions {
 }
 
 /// Who asked for a flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 enum Urgency {
     /// A person waits: the disk cache is filled only as far as it keeps up.
     Demand,
-    /// Nobody waits: filling the disk cache is the purpose.
-    Prefetch,
+    /// Nobody waits, and filling the disk cache is the purpose: the turn, one of the few, is
+    /// held until that has room for the block.
+    Prefetch(Turn),
+}
+
+/// A prefetch's place among those under way. Whoever listens learns when it is given up.
+#[derive(Debug)]
+struct Turn {
+    _permit: OwnedSemaphorePermit,
+    _over: oneshot::Sender<()>,
 }
 
 /// Reads blocks of one volume. Cloning it is cheap and shares everything.
@@ -74,7 +82,7 @@ struct Shared {
     disk: Option<Arc<DiskCache>>,
     fetcher: Fetcher,
     flights: Arc<Flights>,
-    prefetches: Semaphore,
+    prefetches: Arc<Semaphore>,
     counters: Counters,
     demand_run_groups: u32,
 }
@@ -98,7 +106,7 @@ impl BlockReader {
                 limiter,
             },
             flights: Arc::default(),
-            prefetches: Semaphore::new(options.max_prefetches.max(1)),
+            prefetches: Arc::new(Semaphore::new(options.max_prefetches.max(1))),
             counters: Counters::default(),
             demand_run_groups: options.demand_run_groups,
         }))
@@ -146,20 +154,24 @@ impl BlockReader {
     /// is there. Returns when it has come; waits its turn behind other prefetches, and
     /// never holds up a read.
     pub async fn prefetch(&self, name: BlockName) -> Result<(), BlockError> {
-        let permit = self.0.prefetches.acquire().await;
-        let _turn = permit.map_err(|_| BlockError::Stopped {
+        let stopped = |_| BlockError::Stopped {
             what: format!("the prefetch of block {name}"),
-        })?;
+        };
+        let prefetches = Arc::clone(&self.0.prefetches);
+        let permit = prefetches.acquire_owned().await.map_err(stopped)?;
         if self.0.has_whole(&name) {
             return Ok(());
         }
-        landed(
-            name,
-            self.0
-                .board(name, &ALL_GROUPS, ALL_GROUPS, Urgency::Prefetch),
-        )
-        .await
-        .map(|_| ())
+        let (over, ended) = oneshot::channel();
+        let urgency = Urgency::Prefetch(Turn {
+            _permit: permit,
+            _over: over,
+        });
+        let landing = self.0.board(name, &ALL_GROUPS, ALL_GROUPS, urgency);
+        landed(name, landing).await?;
+        // Nothing is ever sent: it ends when the turn does, so the block is with the disk cache.
+        drop(ended.await);
+        Ok(())
     }
 
     /// Whether a read of any of the block would probably need no origin.
@@ -251,16 +263,24 @@ impl Shared {
             Ok((cargo, fetched)) => (Ok(cargo), fetched),
             Err(error) => (Err(error), None),
         };
-        if let (Urgency::Prefetch, Some(piece), Some(disk)) = (urgency, &fetched, &self.disk) {
-            disk.push(piece.clone()).await;
-            return ticket.land(landed);
-        }
+        let queued = fetched
+            .as_ref()
+            .is_none_or(|piece| self.offer_to_disk(piece));
         ticket.land(landed);
-        if let (Some(piece), Some(disk)) = (fetched, &self.disk)
-            && !disk.offer(piece)
-        {
-            count(&self.counters.disk_writes_dropped, 1);
+        match (urgency, fetched, &self.disk) {
+            (Urgency::Prefetch(_turn), Some(piece), Some(disk)) if !queued => {
+                disk.push(piece).await;
+            }
+            (Urgency::Demand, ..) if !queued => count(&self.counters.disk_writes_dropped, 1),
+            _ => {}
         }
+    }
+
+    /// Queues a piece to be written to the disk cache, if there is one and it keeps up.
+    fn offer_to_disk(&self, piece: &VerifiedPiece) -> bool {
+        self.disk
+            .as_ref()
+            .is_none_or(|disk| disk.offer(piece.clone()))
     }
 
     /// What memory and disk have, and from an origin whatever of `groups` they lack, unless they
@@ -288,10 +308,11 @@ impl Shared {
                 None,
             ));
         }
-        let piece = self
-            .fetcher
-            .fetch(name, &runs.missing(groups), &self.counters)
-            .await?;
+        let wanted = Wanted {
+            groups: runs.missing(groups),
+            needed: runs.missing(needed),
+        };
+        let piece = self.fetcher.fetch(name, &wanted, &self.counters).await?;
         piece.add_to(&mut runs);
         Ok((
             Cargo {

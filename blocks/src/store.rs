@@ -18,9 +18,8 @@ use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 use crate::client;
 use crate::durable_dirs::DurableDirs;
 use crate::error::{BlockError, Fault};
-use crate::format::{BlockHead, EncodedBlock, HEADER_BYTES};
-use crate::group::{MAX_GROUPS, clamp_groups};
-use crate::hashes::HASH_BYTES;
+use crate::format::{BlockHead, EncodedBlock};
+use crate::head_cache::HeadCache;
 use crate::key::BlockKey;
 use crate::origin::BlockPiece;
 use crate::store_url::{Place, StoreUrl};
@@ -73,6 +72,7 @@ pub struct BlockStore {
     prefix: Path,
     key: BlockKey,
     deadline: Duration,
+    heads: Arc<HeadCache>,
     /// Of a local store whose writes must last.
     durable_dirs: Option<Arc<DurableDirs>>,
 }
@@ -125,6 +125,7 @@ impl BlockStore {
             prefix,
             key,
             deadline,
+            heads: Arc::default(),
             durable_dirs: None,
         }
     }
@@ -158,7 +159,7 @@ impl BlockStore {
         if groups.start == 0 && groups.end >= whole_groups {
             return self.get_whole(name).await;
         }
-        self.get_part(name, groups).await
+        self.heads.get_part(self, name, groups).await
     }
 
     /// Whether the store has an object of this name. Its content is not looked at.
@@ -248,7 +249,7 @@ impl BlockStore {
         }
     }
 
-    async fn get_whole(&self, name: BlockName) -> Result<BlockPiece, BlockError> {
+    pub(crate) async fn get_whole(&self, name: BlockName) -> Result<BlockPiece, BlockError> {
         let path = self.path_of(name);
         let read = async { self.objects.get(&path).await?.bytes().await };
         let object = self
@@ -259,52 +260,11 @@ impl BlockStore {
         piece.map_err(|fault| self.fault(name, fault))
     }
 
-    /// The head and the groups are asked for at once, though the head alone tells where the groups
-    /// are: the hashes before them take between 32 bytes a group up to the first wanted
-    /// and 8 KiB, so a range that much wider holds them wherever they are. One round
-    /// trip instead of two matters across an ocean.
-    async fn get_part(
+    pub(crate) async fn get_range(
         &self,
         name: BlockName,
-        groups: Range<u32>,
-    ) -> Result<BlockPiece, BlockError> {
-        let guess = PartGuess::of(&groups);
-        let head_range = 0..guess.head_bytes;
-        let (head, data) = match guess.data.clone() {
-            None => (self.get_range(name, head_range).await?, None),
-            Some(range) => {
-                let (head, data) = futures::join!(
-                    self.get_range(name, head_range),
-                    self.get_range(name, range)
-                );
-                (head?, Some(data))
-            }
-        };
-        let parsed = BlockHead::parse(&head).map_err(|fault| self.fault(name, fault))?;
-        if !parsed.is_plain() {
-            return self.get_whole(name).await;
-        }
-        let groups = clamp_groups(&groups, parsed.block_len());
-        let data = match data {
-            _ if groups.is_empty() => Bytes::new(),
-            None => {
-                cut(&head, 0, parsed.plain_at(&groups)).map_err(|fault| self.fault(name, fault))?
-            }
-            Some(data) => cut(&data?, guess.data_at(), parsed.plain_at(&groups))
-                .map_err(|fault| self.fault(name, fault))?,
-        };
-        let hashes = parsed
-            .hashes(&head)
-            .map_err(|fault| self.fault(name, fault))?;
-        Ok(BlockPiece {
-            block_len: parsed.block_len(),
-            hashes,
-            first_group: groups.start,
-            data,
-        })
-    }
-
-    async fn get_range(&self, name: BlockName, range: Range<u64>) -> Result<Bytes, BlockError> {
+        range: Range<u64>,
+    ) -> Result<Bytes, BlockError> {
         let path = self.path_of(name);
         let read = self
             .in_time("read a block", self.objects.get_range(&path, range))
@@ -335,7 +295,7 @@ impl BlockStore {
         }
     }
 
-    fn fault(&self, name: BlockName, fault: Fault) -> BlockError {
+    pub(crate) fn fault(&self, name: BlockName, fault: Fault) -> BlockError {
         BlockError::from_fault(name, &self.label, fault)
     }
 }
@@ -349,52 +309,6 @@ fn piece_of_whole(head: &BlockHead, object: &Bytes) -> Result<BlockPiece, Fault>
         first_group: 0,
         data,
     })
-}
-
-/// The bytes `wanted` of an object, from a part of it that begins at `part_at`.
-fn cut(part: &Bytes, part_at: usize, wanted: Range<usize>) -> Result<Bytes, Fault> {
-    let found = part_at + part.len();
-    if wanted.start < part_at || wanted.end > found {
-        return Err(Fault::Length {
-            expected: wanted.end as u64,
-            found: found as u64,
-        });
-    }
-    Ok(part.slice(wanted.start - part_at..wanted.end - part_at))
-}
-
-/// Which bytes of an object surely hold its head and the wanted groups, before its length is known.
-#[derive(Debug, PartialEq, Eq)]
-struct PartGuess {
-    head_bytes: u64,
-    /// Absent when the head's range holds the groups too.
-    data: Option<Range<u64>>,
-}
-
-/// Groups this near to the block's start are read with the head in one request.
-const NEAR_GROUPS: u32 = 2;
-
-impl PartGuess {
-    fn of(groups: &Range<u32>) -> Self {
-        let group = |index: u32| u64::from(index) * u64::from(GROUP_BYTES);
-        let payload_at = |count: u32| (HEADER_BYTES + count as usize * HASH_BYTES) as u64;
-        let end = payload_at(MAX_GROUPS) + group(groups.end.min(MAX_GROUPS));
-        if groups.start <= NEAR_GROUPS {
-            return Self {
-                head_bytes: end,
-                data: None,
-            };
-        }
-        let start = payload_at(groups.start + 1) + group(groups.start);
-        Self {
-            head_bytes: payload_at(MAX_GROUPS),
-            data: Some(start..end),
-        }
-    }
-
-    fn data_at(&self) -> usize {
-        self.data.as_ref().map_or(0, |range| range.start as usize)
-    }
 }
 
 fn stored_block(meta: &object_store::ObjectMeta) -> Option<StoredBlock> {

@@ -1,5 +1,11 @@
 //! Whole paths: write blocks into a store, read them back through the tiers.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
+
 mod support;
 
 use std::sync::Arc;

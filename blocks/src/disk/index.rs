@@ -190,6 +190,11 @@ impl Index {
             allocated_bytes,
         });
         self.files.insert_with_lifecycle(name, hint, &mut evicted);
+        // The hook is called for the entry that this one replaces too.
+        evicted.retain(|other| *other != name);
+        if !self.files.contains_key(&name) {
+            evicted.push(name);
+        }
         evicted
     }
 }

@@ -4,10 +4,11 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use farshore_proto::BlockName;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::error::BlockError;
 
@@ -39,12 +40,12 @@ impl Layout {
             .and_then(|()| File::create(&lock_path).map_err(failed("lock it")));
         let lock =
             opened.map_err(|(action, source)| BlockError::directory(&root, action, source))?;
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        match lock_patiently(&lock) {
             Ok(()) => Ok(Self {
                 root,
                 _lock: Arc::new(lock),
             }),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(BlockError::CacheInUse { path: root }),
+            Err(Errno::WOULDBLOCK) => Err(BlockError::CacheInUse { path: root }),
             Err(errno) => Err(BlockError::directory(&root, "lock it", errno.into())),
         }
     }
@@ -81,6 +82,19 @@ impl Layout {
             tracing::debug!(path = %path.display(), %error, "a cached block could not be evicted");
         }
     }
+}
+
+/// A cache that was closed a moment ago may still be writing what it had queued.
+fn lock_patiently(lock: &File) -> Result<(), Errno> {
+    const TRIES: u32 = 100;
+    const PAUSE: Duration = Duration::from_millis(20);
+    for _ in 1..TRIES {
+        match flock(lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(PAUSE),
+            done => return done,
+        }
+    }
+    flock(lock, FlockOperation::NonBlockingLockExclusive)
 }
 
 fn scanned(entry: &fs::DirEntry, fan: u8) -> Option<Scanned> {

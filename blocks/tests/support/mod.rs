@@ -1,5 +1,6 @@
 //! What the tests share: a key, patterned blocks, stores, and origins that count, fail and lie.
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::ops::Range;
 use std::sync::Arc;
