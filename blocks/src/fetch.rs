@@ -1,7 +1,6 @@
 //! Fetching groups from the origins in their order, each within its deadline, verified.
 
 use std::ops::Range;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,6 +14,7 @@ use crate::key::BlockKey;
 use crate::limiter::OriginLimiter;
 use crate::origin::{BlockPiece, Origin};
 use crate::runs::RunSet;
+use crate::source::{Source, in_order};
 use crate::stats::{Counters, count};
 
 /// Hashing more than this at once goes to a blocking thread: about 0.1 ms.
@@ -64,7 +64,7 @@ impl VerifiedPiece {
 /// The origins of a volume.
 pub(crate) struct Fetcher {
     pub(crate) key: BlockKey,
-    pub(crate) origins: Vec<Arc<dyn Origin>>,
+    pub(crate) sources: Vec<Source>,
     pub(crate) deadline: Duration,
     pub(crate) limiter: OriginLimiter,
 }
@@ -86,16 +86,18 @@ impl Fetcher {
     ) -> Result<VerifiedPiece, BlockError> {
         let place = "any cache, and there is no origin to ask".to_owned();
         let mut because = BlockError::Missing { name, place };
-        for origin in &self.origins {
+        for source in in_order(&self.sources) {
             count(&counters.origin_fetches, 1);
-            match self.fetch_from(origin.as_ref(), name, wanted).await {
+            match self.fetch_from(source.origin.as_ref(), name, wanted).await {
                 Ok(piece) => {
+                    source.answered();
                     count(&counters.origin_bytes, piece.data.len() as u64);
                     self.limiter.pay(piece.data.len()).await;
                     return Ok(piece);
                 }
                 Err(error) => {
-                    note_failure(&error, origin.label(), counters);
+                    source.failed(&error);
+                    count_failure(&error, counters);
                     because = more_hopeful(because, error);
                 }
             }
@@ -104,7 +106,7 @@ impl Fetcher {
     }
 
     fn none_gave(&self, name: BlockName, because: BlockError) -> BlockError {
-        match self.origins.len() {
+        match self.sources.len() {
             0 | 1 => because,
             tried => BlockError::Unavailable {
                 name,
@@ -176,10 +178,9 @@ fn verify(
     Ok(verified)
 }
 
-fn note_failure(error: &BlockError, origin: &str, counters: &Counters) {
+fn count_failure(error: &BlockError, counters: &Counters) {
     count(&counters.origin_failures, 1);
     if matches!(error, BlockError::Corrupt { .. }) {
         count(&counters.corrupt_seen, 1);
     }
-    tracing::warn!(origin, %error, "an origin could not give a block");
 }

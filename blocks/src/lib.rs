@@ -24,6 +24,7 @@ mod origin;
 mod probe;
 mod reader;
 mod runs;
+mod source;
 mod stats;
 mod store;
 mod store_origin;

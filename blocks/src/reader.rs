@@ -18,6 +18,7 @@ use crate::limiter::OriginLimiter;
 use crate::memory::MemoryTier;
 use crate::origin::Origin;
 use crate::runs::RunSet;
+use crate::source::Source;
 use crate::stats::{Counters, ReaderStats, count};
 
 /// What the caller expects to read next.
@@ -101,7 +102,7 @@ impl BlockReader {
             disk: disk.map(Arc::new),
             fetcher: Fetcher {
                 key,
-                origins,
+                sources: origins.into_iter().map(Source::new).collect(),
                 deadline: options.origin_deadline,
                 limiter,
             },
@@ -324,17 +325,14 @@ impl Shared {
     }
 
     async fn add_from_disk(&self, name: BlockName, runs: &mut RunSet, groups: &Range<u32>) {
-        let missing = runs.missing(groups);
-        let Some(disk) = self
-            .disk
-            .as_ref()
-            .filter(|disk| disk.may_have(&name, &missing))
-        else {
+        let Some(disk) = &self.disk else { return };
+        let likely = disk.likely(&name, &runs.missing(groups));
+        if likely.is_empty() {
             return;
-        };
+        }
         let disk = Arc::clone(disk);
         // A panic or a shutdown there leaves nothing found.
-        let found = tokio::task::spawn_blocking(move || disk.read(name, &missing))
+        let found = tokio::task::spawn_blocking(move || disk.read(name, &likely))
             .await
             .unwrap_or_default();
         if found.corrupt > 0 {

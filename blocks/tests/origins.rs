@@ -242,6 +242,31 @@ async fn a_hanging_origin_costs_its_deadline_and_no_more() {
 }
 
 #[tokio::test]
+async fn a_dead_origin_is_asked_last_after_its_first_silence() {
+    let (store, _, block) = stored(100_000).await;
+    let silence = Duration::from_hours(1);
+    let dead = Arc::new(Watched {
+        delay: silence,
+        ..Watched::new(&store)
+    });
+    let origin_deadline = Duration::from_millis(200);
+    let options = ReaderOptions {
+        origin_deadline,
+        ..ReaderOptions::default()
+    };
+    let origins: Vec<Arc<dyn Origin>> =
+        vec![dead.clone(), Arc::new(StoreOrigin::new(store.clone()))];
+    let reader = BlockReader::new(key(), None, origins, &options);
+    for len in 1..20 {
+        let block = block.slice(..len * 1000);
+        let name = store_block(&store, &block).await;
+        let read = reader.read(name, 0..10, ReadHint::Demand).await.unwrap();
+        assert_eq!(read, block.slice(..10));
+    }
+    assert_eq!(dead.fetches(), 1);
+}
+
+#[tokio::test]
 async fn an_origin_that_may_do_better_later_outweighs_one_that_lacks_the_block() {
     let (store, name, _) = stored(100_000).await;
     let hanging = Arc::new(Watched {

@@ -14,6 +14,8 @@ use std::path::Path;
 use bytes::{BufMut, Bytes, BytesMut};
 use farshore_proto::BlockName;
 use farshore_proto::limits::{GROUP_BYTES, MAX_BLOCK_BYTES};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use crate::fetch::VerifiedPiece;
 use crate::group::{bytes_of_group, bytes_of_groups, clamp_groups, group_count};
@@ -100,20 +102,19 @@ impl CacheFile {
 
     /// Up to `len` bytes from `at`: fewer at the file's end, or where the disk fails.
     fn read_run(&self, at: u64, len: usize) -> Bytes {
-        let mut run = vec![0; len];
-        let mut filled = 0;
-        while filled < len {
-            match self.0.read_at(&mut run[filled..], at + filled as u64) {
+        let mut run = Vec::with_capacity(len);
+        while run.len() < len {
+            let next = at + run.len() as u64;
+            match rustix::io::pread(&self.0, spare_capacity(&mut run), next) {
                 Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => {
                     tracing::debug!(%error, "a cached block could not be read");
                     break;
                 }
             }
         }
-        run.truncate(filled);
+        run.truncate(len);
         run.into()
     }
 

@@ -142,14 +142,18 @@ impl Index {
         self.files.remove(name);
     }
 
-    pub(super) fn may_have(&self, name: &BlockName, groups: &Range<u32>) -> bool {
+    /// The smallest range that holds all of `groups` that may be there. Counts as a use.
+    pub(super) fn likely(&self, name: &BlockName, groups: &Range<u32>) -> Range<u32> {
         let Some(hint) = self.files.get(name) else {
-            return false;
+            return 0..0;
         };
         let believed = hint.believed.lock();
-        groups
-            .clone()
-            .any(|index| believed.has(index.min(MAX_GROUPS - 1)))
+        let mut likely = groups.start..groups.end.min(MAX_GROUPS);
+        let first = likely.clone().find(|index| believed.has(*index));
+        likely.start = first.unwrap_or(likely.end);
+        let last = likely.clone().rev().find(|index| believed.has(*index));
+        likely.end = last.map_or(likely.start, |index| index + 1);
+        likely
     }
 
     pub(super) fn may_have_whole(&self, name: &BlockName) -> bool {
@@ -196,5 +200,42 @@ impl Index {
             evicted.push(name);
         }
         evicted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::{BlockKey, name_of};
+
+    #[test]
+    fn tells_the_groups_worth_reading() {
+        let (index, name) = (Index::new(1 << 30), name_of(&BlockKey::new([0; 32]), b"a"));
+        assert!(index.likely(&name, &(0..256)).is_empty());
+        assert!(index.written(name, 4096, 3..5, 64, true).is_empty());
+        assert!(index.written(name, 8192, 9..10, 64, false).is_empty());
+        assert_eq!(index.likely(&name, &(0..256)), 3..10);
+        assert_eq!(index.likely(&name, &(4..7)), 4..5);
+        assert!(index.likely(&name, &(5..9)).is_empty());
+        assert!(!index.may_have_whole(&name));
+        index.mark_absent(&name, &(0..4));
+        assert_eq!(index.likely(&name, &(0..256)), 4..10);
+        index.written(name, 8192, 0..64, 64, false);
+        assert!(index.may_have_whole(&name));
+        assert_eq!(index.allocated_bytes(), 8192);
+        index.written(name, 4096, 1..2, 64, true);
+        assert_eq!(index.likely(&name, &(0..256)), 1..2);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told() {
+        let index = Index::new(10_000);
+        let name = |seed: u8| name_of(&BlockKey::new([0; 32]), &[seed]);
+        assert_eq!(index.add_scanned(name(0), 20_000), [name(0)]);
+        let evicted: Vec<_> = (1..6)
+            .flat_map(|seed| index.add_scanned(name(seed), 4_000))
+            .collect();
+        assert_eq!(evicted.len(), 3);
+        assert!(index.allocated_bytes() <= 10_000);
     }
 }

@@ -100,9 +100,9 @@ impl DiskCache {
         self.queue.flush().await;
     }
 
-    /// Whether any of these groups may be in the cache: a hint that saves a vain read.
-    pub(crate) fn may_have(&self, name: &BlockName, groups: &Range<u32>) -> bool {
-        self.index.may_have(name, groups)
+    /// Where in `groups` reading may find something: a hint that saves vain reads.
+    pub(crate) fn likely(&self, name: &BlockName, groups: &Range<u32>) -> Range<u32> {
+        self.index.likely(name, groups)
     }
 
     /// Whether all of the block seems to be in the cache.
