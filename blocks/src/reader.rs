@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use farshore_proto::BlockName;
+use farshore_proto::limits::MAX_BLOCK_BYTES;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::disk::DiskCache;
@@ -123,25 +124,16 @@ impl BlockReader {
         if let Some(bytes) = self.read_memory(&name, &range) {
             return Ok(bytes);
         }
+        check_range(&range)?;
         let needed = groups_of(&range);
         let groups = match hint {
             ReadHint::Demand => widen_groups(&needed, self.0.demand_run_groups),
             ReadHint::Sequential => ALL_GROUPS,
         };
-        let cargo = landed(name, self.0.board(name, &needed, groups, Urgency::Demand)).await?;
-        let counters = &self.0.counters;
-        count(
-            if cargo.from_origin {
-                &counters.origin_reads
-            } else {
-                &counters.disk_hits
-            },
-            1,
-        );
-        cargo
-            .runs
-            .slice(&range)
-            .ok_or_else(|| out_of_block(name, &cargo.runs, range))
+        let cargo = self.0.obtain(name, &needed, &groups).await?;
+        self.0.count_read(&cargo);
+        let bytes = cargo.runs.slice(&range);
+        bytes.ok_or_else(|| out_of_block(name, &cargo.runs, range))
     }
 
     /// The bytes `range` of a block if memory has them: it never waits.
@@ -155,23 +147,17 @@ impl BlockReader {
     /// is there. Returns when it has come; waits its turn behind other prefetches, and
     /// never holds up a read.
     pub async fn prefetch(&self, name: BlockName) -> Result<(), BlockError> {
-        let stopped = |_| BlockError::Stopped {
-            what: format!("the prefetch of block {name}"),
-        };
-        let prefetches = Arc::clone(&self.0.prefetches);
-        let permit = prefetches.acquire_owned().await.map_err(stopped)?;
-        if self.0.has_whole(&name) {
-            return Ok(());
+        while !self.0.has_whole(&name) {
+            let (turn, ended) = self.0.take_turn(name).await?;
+            let urgency = Urgency::Prefetch(turn);
+            let landing = self.0.board(name, &ALL_GROUPS, ALL_GROUPS, urgency);
+            let cargo = landed(name, landing).await?;
+            // Nothing is ever sent: it ends when the turn does, so the block is with the disk.
+            drop(ended.await);
+            if cargo.runs.covers(&ALL_GROUPS) {
+                break;
+            }
         }
-        let (over, ended) = oneshot::channel();
-        let urgency = Urgency::Prefetch(Turn {
-            _permit: permit,
-            _over: over,
-        });
-        let landing = self.0.board(name, &ALL_GROUPS, ALL_GROUPS, urgency);
-        landed(name, landing).await?;
-        // Nothing is ever sent: it ends when the turn does, so the block is with the disk cache.
-        drop(ended.await);
         Ok(())
     }
 
@@ -213,6 +199,16 @@ async fn landed(name: BlockName, landing: Landing) -> Landed {
     landing.await.unwrap_or_else(stopped)
 }
 
+/// Keeps group numbers within what a block can have.
+fn check_range(range: &Range<u32>) -> Result<(), BlockError> {
+    let (len, limit) = (range.end as usize, MAX_BLOCK_BYTES as usize);
+    if len > limit {
+        Err(BlockError::TooLarge { len, limit })
+    } else {
+        Ok(())
+    }
+}
+
 fn out_of_block(name: BlockName, runs: &RunSet, wanted: Range<u32>) -> BlockError {
     BlockError::OutOfBlock {
         name,
@@ -232,6 +228,51 @@ impl Shared {
             Some(disk) => disk.may_have_whole(name),
             None => in_memory(),
         }
+    }
+
+    /// Brings at least the needed groups, or as many of them as the block has. A flight that was
+    /// joined may land without them: it brings what its own reader needed, and all of its
+    /// groups only if it had to ask an origin.
+    async fn obtain(
+        self: &Arc<Self>,
+        name: BlockName,
+        needed: &Range<u32>,
+        groups: &Range<u32>,
+    ) -> Landed {
+        loop {
+            let landing = self.board(name, needed, groups.clone(), Urgency::Demand);
+            let cargo = landed(name, landing).await?;
+            if cargo.runs.covers(needed) {
+                return Ok(cargo);
+            }
+        }
+    }
+
+    async fn take_turn(
+        &self,
+        name: BlockName,
+    ) -> Result<(Turn, oneshot::Receiver<()>), BlockError> {
+        let what = format!("the prefetch of block {name}");
+        let permit = Arc::clone(&self.prefetches).acquire_owned().await;
+        let permit = permit.map_err(|_| BlockError::Stopped { what })?;
+        let (over, ended) = oneshot::channel();
+        Ok((
+            Turn {
+                _permit: permit,
+                _over: over,
+            },
+            ended,
+        ))
+    }
+
+    fn count_read(&self, cargo: &Cargo) {
+        let counters = &self.counters;
+        let hits = if cargo.from_origin {
+            &counters.origin_reads
+        } else {
+            &counters.disk_hits
+        };
+        count(hits, 1);
     }
 
     /// Waits for the flight that brings `needed`, or starts one for `groups`.

@@ -294,3 +294,37 @@ async fn a_prefetched_block_is_on_disk() {
     read_whole(&reader, name, &block).await;
     assert_eq!(origin.fetches(), 1);
 }
+
+#[tokio::test]
+async fn a_reader_that_joined_a_read_of_fewer_groups_still_gets_its_own() {
+    let cache = tempfile::tempdir().unwrap();
+    let store = open_store("mem://");
+    let block = pattern(1 << 20);
+    let name = store_block(&store, &block).await;
+    let reader = |demand_run_groups| {
+        let disk = DiskCache::open(cache.path(), volume(), key(), &DiskOptions::default()).unwrap();
+        let options = ReaderOptions {
+            demand_run_groups,
+            ..ReaderOptions::default()
+        };
+        let origin: Arc<dyn Origin> = Arc::new(StoreOrigin::new(store.clone()));
+        BlockReader::new(key(), Some(disk), vec![origin], &options)
+    };
+    let first = reader(1);
+    first.read(name, 0..10, ReadHint::Demand).await.unwrap();
+    first.disk().unwrap().flush().await;
+    drop(first);
+    let reader = reader(4);
+    let cached = reader.read(name, 0..10, ReadHint::Demand);
+    let joined = reader.read(name, 150_000..150_010, ReadHint::Demand);
+    let warmed = reader.prefetch(name);
+    let (cached, joined, warmed) = tokio::join!(cached, joined, warmed);
+    assert_eq!(cached.unwrap(), block.slice(..10));
+    assert_eq!(joined.unwrap(), block.slice(150_000..150_010));
+    warmed.unwrap();
+    let huge = reader
+        .read(name, 0..u32::MAX, ReadHint::Demand)
+        .await
+        .unwrap_err();
+    assert_eq!(huge.remedy(), Remedy::Bug, "{huge}");
+}
