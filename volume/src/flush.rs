@@ -58,7 +58,8 @@ impl Budget {
 /// Stores and commits what is written to files.
 pub(crate) struct Flusher {
     pub(crate) tree: Arc<Tree>,
-    pub(crate) writer: Arc<BlockWriter>,
+    /// Stores blocks; a mirror has none.
+    pub(crate) writer: Option<BlockWriter>,
     pub(crate) block_bytes: u32,
     pub(crate) budget: Budget,
 }
@@ -172,7 +173,8 @@ impl Flusher {
         let (flusher, file) = (Arc::clone(self), Arc::clone(file));
         let task = async move {
             let bytes = piece.data.len() as u64;
-            let name = flusher.writer.write(piece.data).await.map_err(block_error)?;
+            let writer = flusher.writer.as_ref().ok_or(FsError::ReadOnly)?;
+            let name = writer.write(piece.data).await.map_err(block_error)?;
             file.state.write().await.pending.stored(number, name);
             flusher.budget.release(bytes);
             Ok(name)

@@ -29,7 +29,7 @@ struct Plan {
 /// Reads files of a volume.
 pub(crate) struct FileReader {
     pub(crate) tree: Arc<Tree>,
-    pub(crate) blocks: Arc<BlockReader>,
+    pub(crate) blocks: BlockReader,
 }
 
 impl FileReader {

@@ -49,16 +49,17 @@ impl std::fmt::Debug for Volume {
 }
 
 impl Volume {
-    /// Starts to serve a region's volume, and on a primary to remove what has no name and to
-    /// store what is written. To be called in a tokio runtime.
+    /// Starts to serve a region's volume. With a `writer`, on a primary, what is written is
+    /// stored, and what has no name is removed; without one it is read-only. To be called in a
+    /// tokio runtime.
     pub fn start(
         region: Arc<Region>,
         settings: &Settings,
-        blocks: Arc<BlockReader>,
-        writer: Arc<BlockWriter>,
+        blocks: BlockReader,
+        writer: Option<BlockWriter>,
         options: VolumeOptions,
     ) -> Arc<Self> {
-        let primary = matches!(region.role(), Role::Primary { .. });
+        let primary = writer.is_some() && matches!(region.role(), Role::Primary { .. });
         let tree = Arc::new(Tree::new(region, settings.inline_bytes));
         let reaper = primary.then(|| Reaper::start(Arc::clone(&tree), options.clock));
         let budget = Budget::new(options.dirty_bytes);
@@ -82,7 +83,7 @@ impl Volume {
         (self.options.clock)()
     }
 
-    /// True on a mirror.
+    /// True on a mirror, where nothing can be written.
     pub fn read_only(&self) -> bool {
         self.reaper.is_none()
     }

@@ -69,7 +69,7 @@ async fn peek_overlapping(txn: &mut Txn, ino: Ino, begin: u64, end: u64) -> Resu
     Ok(found)
 }
 
-/// Replaces contents that `shrink_step` has emptied by an inline row.
+/// Replaces contents without extents by an inline row.
 pub(super) async fn write_inline(txn: &mut Txn, ino: Ino, bytes: &Bytes, mtime: UnixTime) -> Result<Attr> {
     let mut attr = attributes::get(txn, ino).await?;
     expect_file(&attr)?;

@@ -89,15 +89,21 @@ impl ExtentChanges {
         }
     }
 
-    /// Writes the rows and the references, and moves the count of allocated bytes in `attr`.
-    pub(super) async fn apply(self, txn: &mut Txn, ino: Ino, attr: &mut Attr) -> Result<()> {
-        for (offset, extent) in self.rows {
+    /// Writes the rows gathered so far, so that what is read next sees them.
+    async fn write_rows(&mut self, txn: &mut Txn, ino: Ino) -> Result<()> {
+        for (offset, extent) in std::mem::take(&mut self.rows) {
             let key = key::extent(ino, offset);
             match extent {
                 Some(extent) => txn.put(&key, row::encode_extent(&extent)).await?,
                 None => txn.delete(&key).await?,
             }
         }
+        Ok(())
+    }
+
+    /// Writes the rows and the references, and moves the count of allocated bytes in `attr`.
+    pub(super) async fn apply(mut self, txn: &mut Txn, ino: Ino, attr: &mut Attr) -> Result<()> {
+        self.write_rows(txn, ino).await?;
         attr.allocated = attr.allocated.saturating_add_signed(self.allocated);
         self.refs.apply(txn).await
     }
@@ -126,6 +132,7 @@ pub(super) async fn write_step(
         let end = old.last().map(Extent::end).filter(|_| full).unwrap_or(u64::MAX).min(extent.end());
         changes.cut(&old, extent.offset, end);
         changes.put_before(extent, end);
+        changes.write_rows(txn, ino).await?;
         budget = budget.saturating_sub(old.len() + 1);
         match extent.clip(end, u64::MAX) {
             Some(left) => rest[0] = left,

@@ -178,12 +178,14 @@ impl Tree {
         contents::read(&mut txn, ino, offset, len).await
     }
 
-    /// Replaces the whole contents by `bytes`, which must not be over the inline limit.
+    /// Replaces contents that have no extents by `bytes`, which must not be over the inline limit.
+    ///
+    /// # Errors
+    /// `Invalid` when the file has extents.
     pub async fn write_inline(&self, ino: Ino, bytes: &Bytes, mtime: UnixTime) -> Result<Attr> {
         if bytes.len() > self.inline_bytes as usize {
             return Err(FsError::Invalid("contents over the inline limit"));
         }
-        while !transact!(&self.region, |txn| contents::shrink_step(txn, ino, 0, mtime))? {}
         transact!(&self.region, |txn| contents::write_inline(txn, ino, bytes, mtime))
     }
 
