@@ -132,7 +132,7 @@ pub(super) async fn link(txn: &mut Txn, ino: Ino, parent: Ino, name: &Name, now:
 }
 
 pub(super) async fn unlink(txn: &mut Txn, parent: Ino, name: &Name, now: UnixTime) -> Result<(Ino, Attr)> {
-    let directory = attributes::get(txn, parent).await?;
+    let directory = living_directory(txn, parent).await?;
     let (ino, kind) = expect_entry(txn, parent, name).await?;
     if kind == FileKind::Directory {
         return Err(FsError::IsDirectory);
@@ -156,7 +156,7 @@ pub(super) async fn drop_name(txn: &mut Txn, ino: Ino, now: UnixTime) -> Result<
 }
 
 pub(super) async fn remove_directory(txn: &mut Txn, parent: Ino, name: &Name, now: UnixTime) -> Result<(Ino, Attr)> {
-    let directory = attributes::get(txn, parent).await?;
+    let directory = living_directory(txn, parent).await?;
     let (ino, kind) = expect_entry(txn, parent, name).await?;
     if kind != FileKind::Directory {
         return Err(FsError::NotDirectory);
