@@ -44,6 +44,20 @@ pub enum EngineError {
         /// The limit it passed.
         limit: usize,
     },
+    /// A key that no engine takes.
+    #[error("a key is not allowed: {reason}")]
+    BadKey {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A new engine was to be created where something is already.
+    #[error("no engine was created at {}: {reason}", path.display())]
+    Exists {
+        /// The path that was looked at.
+        path: PathBuf,
+        /// What is there, and the way out.
+        reason: String,
+    },
     /// Another process has the embedded engine open.
     #[error("{} is in use by process {owner}; stop that process or use its mount", path.display())]
     Owned {
@@ -99,6 +113,8 @@ impl EngineError {
             Self::CommitUnknown => Advice::FindOut,
             Self::Unavailable { .. }
             | Self::TooLarge { .. }
+            | Self::BadKey { .. }
+            | Self::Exists { .. }
             | Self::Owned { .. }
             | Self::Missing { .. }
             | Self::Damaged { .. }

@@ -14,8 +14,8 @@
 //!   and no other transaction has seen it before.
 //! - The limits in `farshore_proto::limits` hold, on every engine alike.
 
-#[cfg(test)]
-mod contract;
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 mod embedded;
 mod error;
 #[cfg(feature = "fdb")]
