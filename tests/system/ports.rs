@@ -1,0 +1,26 @@
+//! Ports that are free now and that no outgoing connection will take: they lie below the
+//! range from which the kernel chooses, so that a server that was killed gets its port back.
+
+use std::net::{Ipv4Addr, TcpListener};
+
+use rand::RngExt;
+
+const FIRST: u16 = 11_000;
+const LAST: u16 = 32_000;
+
+/// A port that nobody listens at.
+pub(crate) fn free() -> u16 {
+    let mut rng = rand::rng();
+    let found = std::iter::repeat_with(|| rng.random_range(FIRST..LAST)).take(1_000).find(|port| is_free(*port));
+    found.expect("some port of many is free")
+}
+
+/// A port that is free together with the one 10,000 above it, where some servers listen too.
+pub(crate) fn free_pair() -> u16 {
+    let both = |port: &u16| is_free(*port) && is_free(*port + 10_000);
+    std::iter::repeat_with(free).take(1_000).find(both).expect("some pair of ports is free")
+}
+
+fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
