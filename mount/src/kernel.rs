@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use farshore_meta::Ino;
 use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const FUSE_NOTIFY_INVAL_INODE: i32 = 2;
 const FUSE_NOTIFY_INVAL_ENTRY: i32 = 3;
@@ -59,6 +60,14 @@ impl KernelChannel {
 
     pub(crate) fn close(&self) {
         self.0.lock().take();
+    }
+
+    /// True while the kernel's side is there, and with it the device number of the mount.
+    pub(crate) fn is_connected(&self) -> bool {
+        let Some(device) = self.0.lock().clone() else { return false };
+        let mut polled = [PollFd::new(&*device, PollFlags::empty())];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(poll(&mut polled, Some(&at_once)), Ok(0))
     }
 
     fn send(&self, message: &[u8]) -> io::Result<Answer> {

@@ -116,6 +116,7 @@ pub struct Mount {
     dir: PathBuf,
     info: MountInfo,
     invalidator: Invalidator,
+    kernel: Arc<KernelChannel>,
     session: Option<JoinHandle<()>>,
     ended: watch::Receiver<bool>,
     grace: Duration,
@@ -199,9 +200,11 @@ impl Mount {
         Ok(())
     }
 
-    /// True unless the directory was unmounted, or another mount stands there now.
+    /// True unless the directory was unmounted, or another mount stands there now. That one may have
+    /// our device number, but not while our connection lives.
     fn is_mounted(&self) -> bool {
-        matches!(MountInfo::of(&self.dir), Ok(Some(info)) if info.device == self.info.device)
+        let ours = |info: MountInfo| info.device == self.info.device;
+        MountInfo::of(&self.dir).is_ok_and(|info| info.is_some_and(ours)) && self.kernel.is_connected()
     }
 
     fn detach(&self) -> Result<(), MountError> {
@@ -268,8 +271,8 @@ fn serve(
     let session = Session::from_fd(adapter, device, acl, config)?;
     let (ended_sender, ended) = watch::channel(false);
     let session = spawn_session(session, Arc::clone(&kernel), afterwards, ended_sender)?;
-    let invalidator = Invalidator::new(Some(volume), cache, kernel);
-    Ok(Mount { dir: dir.into(), info, invalidator, session: Some(session), ended, grace })
+    let invalidator = Invalidator::new(Some(volume), cache, Arc::clone(&kernel) as Arc<dyn Kernel>);
+    Ok(Mount { dir: dir.into(), info, invalidator, kernel, session: Some(session), ended, grace })
 }
 
 fn session_config(options: &MountOptions) -> (Config, SessionACL) {

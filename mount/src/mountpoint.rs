@@ -65,8 +65,8 @@ fn unescape(field: &str) -> PathBuf {
 /// Returns its path without symlinks.
 pub(crate) fn prepare(dir: &Path, allow_non_empty: bool) -> Result<PathBuf, MountError> {
     for _ in 0..MAX_STALE {
-        match fs::canonicalize(dir) {
-            Ok(path) => return check(path, allow_non_empty),
+        match fs::metadata(dir) {
+            Ok(_) => return check(dir, allow_non_empty),
             Err(error) if is_disconnected(&error) => detach_stale(dir)?,
             Err(error) => return Err(MountError::of_directory(dir, error)),
         }
@@ -74,8 +74,9 @@ pub(crate) fn prepare(dir: &Path, allow_non_empty: bool) -> Result<PathBuf, Moun
     Err(MountError::AlreadyMounted { dir: dir.into() })
 }
 
-fn check(dir: PathBuf, allow_non_empty: bool) -> Result<PathBuf, MountError> {
-    let failed = |error| MountError::of_directory(&dir, error);
+fn check(dir: &Path, allow_non_empty: bool) -> Result<PathBuf, MountError> {
+    let failed = |error| MountError::of_directory(dir, error);
+    let dir = fs::canonicalize(dir).map_err(failed)?;
     if !fs::metadata(&dir).map_err(failed)?.is_dir() {
         return Err(MountError::NotDirectory { dir });
     }
