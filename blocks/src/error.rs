@@ -112,7 +112,7 @@ pub enum Remedy {
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum BlockError {
     /// The place answered that it has no such block.
-    #[error("block {name} is not in {place}; `farshore fsck` tells which files need it")]
+    #[error("block {name} is not in {place}; restore it from another copy of the store")]
     Missing {
         /// The block.
         name: BlockName,
@@ -142,7 +142,7 @@ pub enum BlockError {
         fault: Fault,
     },
     /// A range that passes the block's end.
-    #[error("bytes {}..{} of block {name} were asked for, which has {block_len}; run `farshore fsck`", wanted.start, wanted.end)]
+    #[error("bytes {}..{} of block {name} were asked for, which has {block_len}: the metadata and the block disagree", wanted.start, wanted.end)]
     OutOfBlock {
         /// The block.
         name: BlockName,

@@ -96,6 +96,8 @@ impl Region {
     pub async fn copy_page(&self, rows: &[KeyValue], bootstrap: &Bootstrap) -> Result<()> {
         self.expect_mirror()?;
         let mut txn = self.begin().await?;
+        // Two that copy into one engine conflict here.
+        txn.get(key::local::BOOTSTRAP).await?;
         for (key, value) in rows {
             DurableKey::parse(key)?;
             txn.touch(key, Some(value.clone())).await?;
@@ -136,6 +138,8 @@ impl Region {
 
     async fn apply_batch(&self, interval: &Interval, batch: &[Commit], reached: Position, last: bool) -> Result<()> {
         let mut txn = self.begin().await?;
+        // Two that apply to one engine conflict here, rather than apply the same commits twice.
+        txn.get(key::local::APPLIED).await?;
         let at = self.position_of(&mut txn).await?;
         let tiles = if interval.commits.first() == batch.first() || batch.is_empty() {
             at == interval.from

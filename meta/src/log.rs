@@ -74,8 +74,8 @@ pub(crate) fn encode(changes: &[Change]) -> Vec<Vec<u8>> {
     record.chunks(CHUNK_BYTES).map(|part| Writer::new().u8(V1).u16(count).bytes(part).finish()).collect()
 }
 
-fn decode(record: Bytes) -> Result<Vec<Change>> {
-    let mut reader = Reader::new("a change log record", &record);
+fn decode(record: &Bytes) -> Result<Vec<Change>> {
+    let mut reader = Reader::new("a change log record", record);
     if reader.take(4)? != MAGIC {
         return Err(reader.corrupt("it does not begin as one"));
     }
@@ -83,7 +83,7 @@ fn decode(record: Bytes) -> Result<Vec<Change>> {
     let count = reader.u32()?;
     let mut changes = Vec::new();
     for _ in 0..count {
-        changes.push(decode_change(&mut reader, &record)?);
+        changes.push(decode_change(&mut reader, record)?);
     }
     reader.end()?;
     Ok(changes)
@@ -122,7 +122,7 @@ impl Assembly {
             self.current = Some((position, count, record, chunk + 1));
             return Ok(None);
         }
-        let changes = decode(record.into())?;
+        let changes = decode(&record.into())?;
         Ok(Some((position, Commit { version: position.version, changes })))
     }
 }
@@ -216,7 +216,7 @@ mod tests {
 
         #[test]
         fn damaged_records_give_errors_not_panics(record: Vec<u8>) {
-            let _decoded = decode(record.into());
+            let _decoded = decode(&record.into());
         }
     }
 

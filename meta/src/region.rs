@@ -249,6 +249,38 @@ impl Region {
         Ok(())
     }
 
+    /// Moves the record of a mirror on, never back. False when the mirror is not registered
+    /// (any more): a report that comes late must not bring back what was evicted.
+    pub async fn advance_mirror(&self, report: &MirrorRecord) -> Result<bool> {
+        let mut txn = self.begin().await?;
+        let key = key::mirror(&report.id);
+        let Some(value) = txn.get(&key).await? else { return Ok(false) };
+        let known = row::decode_mirror(report.id, &value)?;
+        let moved = MirrorRecord {
+            name: known.name,
+            applied: known.applied.max(report.applied),
+            visible: known.visible.max(report.visible),
+            heard_unix_ms: known.heard_unix_ms.max(report.heard_unix_ms),
+            id: known.id,
+        };
+        txn.put_local(&key, &row::encode_mirror(&moved));
+        txn.commit_followed().await?;
+        Ok(true)
+    }
+
+    /// Forgets a mirror if its record still is `seen`; false when it has changed since.
+    pub async fn evict_mirror(&self, seen: &MirrorRecord) -> Result<bool> {
+        let mut txn = self.begin().await?;
+        let key = key::mirror(&seen.id);
+        let now = txn.get(&key).await?.map(|value| row::decode_mirror(seen.id, &value)).transpose()?;
+        if now.as_ref() != Some(seen) {
+            return Ok(false);
+        }
+        txn.delete_local(&key);
+        txn.commit_followed().await?;
+        Ok(true)
+    }
+
     /// Forgets a mirror: no log is kept for it any more.
     pub async fn remove_mirror(&self, id: RegionId) -> Result<()> {
         let mut txn = self.engine.begin().await?;

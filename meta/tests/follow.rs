@@ -1,4 +1,5 @@
 //! A mirror's rows: bootstrap under writes, whole commits, and divergence that is not applied.
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Random operations on the tree against a naive filesystem in memory.
+#![allow(clippy::unwrap_used, reason = "a test fails where it unwraps")]
 
 mod support;
 

@@ -13,7 +13,7 @@ use crate::open_file::{OpenFile, State, flatten_inline};
 use crate::pending::{Piece, pack};
 
 /// Longest that a write waits for room: past it the store is not taking what is written.
-const RESERVE_TIMEOUT: Duration = Duration::from_secs(60);
+const RESERVE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Pieces of one file that wait for a commit before one is made unasked.
 pub(crate) const COMMIT_PIECES: usize = 64;
 

@@ -62,12 +62,12 @@ pub(crate) fn pack(runs: Vec<(u64, Bytes)>, block: usize) -> Vec<Piece> {
             offset = next;
         }
     }
-    pieces.into_iter().map(join).collect()
+    pieces.iter().map(|parts| join(parts)).collect()
 }
 
-fn join(parts: Vec<(u64, Bytes)>) -> Piece {
+fn join(parts: &[(u64, Bytes)]) -> Piece {
     let runs = parts.iter().map(|(offset, data)| (*offset, data.len() as u32)).collect();
-    let data = match parts.as_slice() {
+    let data = match parts {
         [(_, only)] => only.clone(),
         _ => parts.iter().fold(BytesMut::new(), |mut all, (_, data)| {
             all.extend_from_slice(data);
@@ -238,7 +238,9 @@ mod tests {
                 run
             }).collect();
             let mut model = vec![0xEE; offset as usize];
-            runs.iter().for_each(|(start, data)| lay_over(0, &mut model, *start, data));
+            for (start, data) in &runs {
+                lay_over(0, &mut model, *start, data);
+            }
             let mut found = vec![0xEE; offset as usize];
             for piece in pack(runs, 128) {
                 prop_assert!(piece.data.len() <= 128 && !piece.data.is_empty());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use farshore_blocks::{BlockReader, BlockWriter};
 use farshore_meta::{
-    Attr, AttrChange, DurableKey, FsError, Ino, Name, NewInode, Region, RenameMode, Result, Role, Settings, Tree,
+    Attr, AttrChange, DurableKey, FileKind, FsError, Ino, Name, NewInode, Region, RenameMode, Result, Role, Settings, Tree,
     UnixTime, XattrMode,
 };
 
@@ -214,7 +214,10 @@ impl Volume {
 
     /// Opens a directory.
     pub async fn open_directory(&self, ino: Ino) -> Result<HandleId> {
-        Ok(self.handles.open_directory(OpenDirectory::new(ino)))
+        match self.tree.attr(ino).await?.kind {
+            FileKind::Directory => Ok(self.handles.open_directory(OpenDirectory::new(ino))),
+            _ => Err(FsError::NotDirectory),
+        }
     }
 
     /// Entries from `offset` on (0: the first), `.` and `..` not among them; none at the end.

@@ -1,5 +1,5 @@
 //! A volume and a mirror of it, each on an embedded engine in a directory of its own.
-#![allow(dead_code, unreachable_pub, reason = "each test uses its own part of this")]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test uses its own part of this")]
 
 use std::path::Path;
 use std::sync::Arc;
