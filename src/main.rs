@@ -1,0 +1,98 @@
+//! The command `farshore`: configuration and wiring, nothing else.
+//!
+//! Read `cli.rs` first, then `serving.rs`, which is what `mount`, `serve` and `mirror` have in
+//! common; the other files are one subcommand each.
+
+mod assembly;
+mod background;
+mod cli;
+mod control;
+mod control_names;
+mod exit;
+mod format;
+mod mirror;
+mod mounted;
+mod output;
+mod primary;
+mod quickstart;
+mod serving;
+mod status;
+mod tls;
+mod token;
+mod units;
+mod unmount;
+
+use std::future::Future;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{CommandFactory, Parser};
+use tracing_subscriber::EnvFilter;
+
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(cli.verbose);
+    match run(&cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = background::exit_code(&error);
+            let message = format!("{error:#}");
+            if is_background_child(&cli.command) {
+                tracing::error!("{message}");
+                background::report_failure(code, &message);
+            } else {
+                output::note(&format!("farshore: {message}"));
+            }
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<()> {
+    match command {
+        Command::Format(args) => block_on(format::run(args)),
+        Command::Mount(args) => primary::mount(args),
+        Command::Serve(args) => block_on(primary::serve(args)),
+        Command::Mirror(args) => mirror::run(args),
+        Command::Status(args) => block_on(status::run(args)),
+        Command::Token(args) => token::token(args),
+        Command::Wait(args) => token::wait(args),
+        Command::Unmount(args) => unmount::run(args),
+        Command::Quickstart(args) => quickstart::run(args),
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "farshore", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+/// Runs a command's future on a runtime of its own, and gives what it leaves behind a moment.
+pub(crate) fn block_on(future: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
+    let outcome = runtime.block_on(future);
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    outcome
+}
+
+fn is_background_child(command: &Command) -> bool {
+    match command {
+        Command::Mount(args) => args.process.background_child,
+        Command::Mirror(args) => args.process.background_child,
+        _ => false,
+    }
+}
+
+fn log_to_stderr(verbose: u8) {
+    let ours = "farshore=info,farshore_meta=info,farshore_blocks=info,farshore_volume=info,farshore_mount=info,\
+                farshore_replicator=info,warn";
+    let filter = match verbose {
+        0 => EnvFilter::try_from_env("FARSHORE_LOG").unwrap_or_else(|_| EnvFilter::new(ours)),
+        1 => EnvFilter::new(ours.replace("=info", "=debug")),
+        _ => EnvFilter::new("debug"),
+    };
+    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+}
