@@ -84,6 +84,7 @@ fn code_of_engine(error: &EngineError) -> Option<Exit> {
     match error {
         EngineError::Owned { .. } => Some(Exit::EngineInUse),
         EngineError::Missing { .. } => Some(Exit::NoVolume),
+        EngineError::Exists { .. } => Some(Exit::AlreadyThere),
         EngineError::BadUrl { .. } => Some(Exit::Usage),
         _ => None,
     }

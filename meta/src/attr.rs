@@ -80,6 +80,22 @@ pub struct AttrChange {
     pub ctime: Option<UnixTime>,
 }
 
+impl AttrChange {
+    /// This change, and then `later`.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        Self {
+            mode: later.mode.or(self.mode),
+            uid: later.uid.or(self.uid),
+            gid: later.gid.or(self.gid),
+            size: later.size.or(self.size),
+            atime: later.atime.or(self.atime),
+            mtime: later.mtime.or(self.mtime),
+            ctime: later.ctime.or(self.ctime),
+        }
+    }
+}
+
 impl Attr {
     /// The attributes of a new inode without contents.
     pub fn new(kind: FileKind, mode: u16, uid: u32, gid: u32, now: UnixTime) -> Self {
@@ -102,7 +118,7 @@ impl Attr {
     }
 
     /// Applies everything of `change` but the size, and stamps the change time.
-    pub(crate) fn change(&mut self, change: &AttrChange, now: UnixTime) {
+    pub fn change(&mut self, change: &AttrChange, now: UnixTime) {
         self.mode = change.mode.map_or(self.mode, |mode| mode & 0o7777);
         self.uid = change.uid.unwrap_or(self.uid);
         self.gid = change.gid.unwrap_or(self.gid);

@@ -127,6 +127,16 @@ impl Assembly {
     }
 }
 
+impl Assembly {
+    /// Fails if the last commit's record is not whole.
+    fn finish(&self) -> Result<()> {
+        match &self.current {
+            None => Ok(()),
+            Some((at, ..)) => Err(FsError::Corrupt(format!("the change log at {at:?}: its last chunk is missing"))),
+        }
+    }
+}
+
 /// Reads the interval that begins at `from` and ends at `end`, the position that the
 /// transaction's snapshot has, or earlier when `target_bytes` is reached first.
 ///
@@ -163,6 +173,7 @@ pub(crate) async fn read_interval(
         }
         begin = [last.as_ref(), &[0]].concat();
     }
+    assembly.finish()?;
     if !interval.commits.is_empty() && interval.to.incarnation != end.incarnation {
         return Ok(interval);
     }
@@ -196,12 +207,19 @@ mod tests {
     use super::*;
 
     fn reassemble(chunks: &[Vec<u8>]) -> Result<Option<(Position, Commit)>> {
+        reassemble_numbered(chunks.iter().enumerate())
+    }
+
+    fn reassemble_numbered<'c>(
+        chunks: impl Iterator<Item = (usize, &'c Vec<u8>)>,
+    ) -> Result<Option<(Position, Commit)>> {
         let position = Position { incarnation: Incarnation::new(0, [1; 12]), version: Version::new(5, 1) };
         let mut assembly = Assembly::default();
         let mut done = None;
-        for (number, chunk) in chunks.iter().enumerate() {
+        for (number, chunk) in chunks {
             done = assembly.push(&key::log_chunk(PARTITION, &position, number as u16), chunk)?;
         }
+        assembly.finish()?;
         Ok(done)
     }
 
@@ -227,7 +245,9 @@ mod tests {
         let chunks = encode(&changes);
         assert!(chunks.len() > 9 && chunks.iter().all(|chunk| chunk.len() <= MAX_VALUE_BYTES));
         assert_eq!(reassemble(&chunks).unwrap().unwrap().1.changes, changes);
-        let missing_one: Vec<_> = chunks.iter().enumerate().filter(|(i, _)| *i != 3).map(|(_, c)| c.clone()).collect();
-        assert!(reassemble(&missing_one).is_err());
+        for missing in [0, 3, chunks.len() - 1] {
+            let others = chunks.iter().enumerate().filter(|(number, _)| *number != missing);
+            assert!(reassemble_numbered(others).is_err(), "without chunk {missing}");
+        }
     }
 }

@@ -6,7 +6,7 @@ mod support;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use farshore_meta::{Change, Digest, FileKind, FsError, Ino, MirrorPhase, Region, RenameMode, Tree};
+use farshore_meta::{AttrChange, Change, Digest, FileKind, FsError, Ino, MirrorPhase, Region, RenameMode, Tree};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use support::{NOW, bootstrap, catch_up, mirror, name, new, primary, tree};
@@ -18,7 +18,7 @@ async fn change(tree: &Tree, rng: &mut StdRng) {
         let made = tree.create(Ino::ROOT, &names[0], &new(FileKind::File), NOW).await;
         if let Ok((ino, _)) = made {
             let data = Bytes::from(vec![7; rng.random_range(0..2_000)]);
-            tree.write_inline(ino, &data, NOW).await.unwrap();
+            tree.write_inline(ino, &data, &AttrChange::default()).await.unwrap();
         }
         let moved = tree.rename((Ino::ROOT, &names[0]), (Ino::ROOT, &names[1]), RenameMode::Replace, NOW).await;
         assert!(matches!(moved, Ok(_) | Err(FsError::NotFound)));

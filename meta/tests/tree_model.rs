@@ -6,7 +6,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use farshore_meta::{Attr, FileKind, FsError, Ino, NewInode, RenameMode, Tree, XattrMode};
+use farshore_meta::{Attr, AttrChange, FileKind, FsError, Ino, NewInode, RenameMode, Tree, XattrMode};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use support::{NOW, name, new, primary, tree};
@@ -265,7 +265,7 @@ async fn run(seed: u64, steps: usize) {
             _ => {
                 let data = Bytes::from(vec![step as u8; rng.random_range(0..100)]);
                 if model.nodes[&a].kind == FileKind::File {
-                    tree.write_inline(Ino(a), &data, NOW).await.unwrap();
+                    tree.write_inline(Ino(a), &data, &AttrChange::default()).await.unwrap();
                     model.nodes.get_mut(&a).unwrap().contents = data.to_vec();
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Metadata};
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, fchown, lchown, symlink};
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
@@ -47,22 +47,26 @@ fn copy_entry(from: &Path, to: &Path, chunk: &mut [u8], bar: &ProgressBar) -> Re
         lchown(to, Some(metadata.uid()), Some(metadata.gid())).or_else(only_root)?;
         return Ok(0);
     }
-    let bytes = if metadata.is_dir() {
-        fs::create_dir(to)?;
-        0
-    } else {
-        copy_contents(from, to, chunk, bar)?
-    };
+    if metadata.is_file() {
+        return copy_file(from, to, &metadata, chunk, bar);
+    }
+    fs::create_dir(to)?;
     chown(to, Some(metadata.uid()), Some(metadata.gid())).or_else(only_root)?;
     fs::set_permissions(to, fs::Permissions::from_mode(metadata.mode() & 0o7777))?;
-    if metadata.is_file() {
-        set_times(to, &metadata)?;
-    }
+    Ok(0)
+}
+
+/// Copies a file; its attributes are set while it is open, as `cp -a` does.
+fn copy_file(from: &Path, to: &Path, metadata: &Metadata, chunk: &mut [u8], bar: &ProgressBar) -> Result<u64> {
+    let mut target = File::create_new(to)?;
+    let bytes = copy_contents(&mut File::open(from)?, &mut target, chunk, bar)?;
+    fchown(&target, Some(metadata.uid()), Some(metadata.gid())).or_else(only_root)?;
+    target.set_permissions(fs::Permissions::from_mode(metadata.mode() & 0o7777))?;
+    target.set_times(times(metadata))?;
     Ok(bytes)
 }
 
-fn copy_contents(from: &Path, to: &Path, chunk: &mut [u8], bar: &ProgressBar) -> Result<u64> {
-    let (mut source, mut target) = (File::open(from)?, File::create_new(to)?);
+fn copy_contents(source: &mut File, target: &mut File, chunk: &mut [u8], bar: &ProgressBar) -> Result<u64> {
     let mut bytes = 0;
     loop {
         let len = source.read(chunk)?;
@@ -76,10 +80,13 @@ fn copy_contents(from: &Path, to: &Path, chunk: &mut [u8], bar: &ProgressBar) ->
 }
 
 fn set_times(path: &Path, metadata: &Metadata) -> Result<()> {
+    Ok(File::open(path)?.set_times(times(metadata))?)
+}
+
+fn times(metadata: &Metadata) -> fs::FileTimes {
     let modified = metadata.modified().unwrap_or(UNIX_EPOCH);
     let accessed = metadata.accessed().unwrap_or(UNIX_EPOCH);
-    let times = fs::FileTimes::new().set_modified(modified).set_accessed(accessed);
-    Ok(File::open(path)?.set_times(times)?)
+    fs::FileTimes::new().set_modified(modified).set_accessed(accessed)
 }
 
 /// Only root can give files away; everyone else keeps what they copy.

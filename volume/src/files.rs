@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use bytes::Bytes;
 use farshore_meta::{Attr, AttrChange, FileKind, FsError, Ino, Name, NewInode, Result, Seek};
@@ -92,8 +91,7 @@ impl Volume {
         let added = state.dirty.write(offset, &data);
         self.flusher.budget.release(data.len() as u64 - added);
         state.size = state.size.max(end);
-        state.mtime = Some(self.now());
-        state.since.get_or_insert_with(Instant::now);
+        state.written(self.now());
         self.flusher.seal_full(&file, &mut state);
         if state.pending.len() >= COMMIT_PIECES {
             self.flush_behind(&file);

@@ -110,8 +110,7 @@ impl Flusher {
     async fn commit_inline(&self, file: &OpenFile, state: &mut State) -> Result<()> {
         let base = if state.inline { self.inline_contents(file).await? } else { Bytes::new() };
         let whole = flatten_inline(&base, state);
-        let mtime = state.mtime.unwrap_or_default();
-        let attr = self.tree.write_inline(file.ino(), &whole, mtime).await?;
+        let attr = self.tree.write_inline(file.ino(), &whole, &state.change).await?;
         self.budget.release(state.dirty.bytes());
         state.dirty.take_all();
         state.committed(&attr);
@@ -197,8 +196,7 @@ impl Flusher {
         if count == 0 {
             return Ok(());
         }
-        let mtime = state.mtime.unwrap_or_default();
-        let attr = self.tree.write_extents(file.ino(), &extents, size, state.carried, mtime).await?;
+        let attr = self.tree.write_extents(file.ino(), &extents, size, state.carried, &state.change).await?;
         state.pending.committed(count);
         state.committed(&attr);
         file.extents.lock().forget();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bytes::Bytes;
-use farshore_meta::{Attr, Ino, Result, UnixTime};
+use farshore_meta::{Attr, AttrChange, Ino, Result, UnixTime};
 use farshore_proto::BlockName;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
@@ -23,8 +23,8 @@ pub(crate) type Upload = JoinHandle<Result<BlockName>>;
 pub(crate) struct State {
     /// The file's size, with everything written.
     pub(crate) size: u64,
-    /// When it was last written, if that is not committed.
-    pub(crate) mtime: Option<UnixTime>,
+    /// How its attributes changed, by writes and otherwise, since it was not clean any more.
+    pub(crate) change: AttrChange,
     /// The committed contents are inline.
     pub(crate) inline: bool,
     /// The committed contents have extents.
@@ -42,7 +42,7 @@ impl State {
     fn new(attr: &Attr) -> Self {
         Self {
             size: attr.size,
-            mtime: None,
+            change: AttrChange::default(),
             inline: attr.inline,
             has_extents: !attr.inline && attr.allocated > 0,
             carried: false,
@@ -65,9 +65,16 @@ impl State {
         self.carried = false;
         if self.is_clean() {
             self.size = attr.size;
-            self.mtime = None;
+            self.change = AttrChange::default();
             self.since = None;
         }
+    }
+
+    /// Something was written at `now`.
+    pub(crate) fn written(&mut self, now: UnixTime) {
+        let times = AttrChange { mtime: Some(now), ctime: Some(now), ..AttrChange::default() };
+        self.change = self.change.then(times);
+        self.since.get_or_insert_with(Instant::now);
     }
 
     /// Shows in `attr` what is written and not committed.
@@ -76,10 +83,7 @@ impl State {
             return;
         }
         attr.size = attr.size.max(self.size);
-        if let Some(mtime) = self.mtime {
-            attr.mtime = mtime;
-            attr.ctime = mtime;
-        }
+        attr.change(&self.change, attr.ctime);
     }
 }
 

@@ -14,6 +14,7 @@ use farshore_meta::{
 use crate::directory::{DirectoryPage, OpenDirectory};
 use crate::flush::{Budget, Flusher};
 use crate::handles::{HandleId, Handles};
+use crate::open_file::State;
 use crate::options::VolumeOptions;
 use crate::read::FileReader;
 use crate::reaper::Reaper;
@@ -120,16 +121,30 @@ impl Volume {
         file.is_none_or(|file| file.state.try_read().is_ok_and(|state| state.is_clean()))
     }
 
-    /// Changes attributes. What was written before is committed first, so that neither its time
-    /// nor its size undoes the change.
+    /// Changes attributes. Of a file with uncommitted bytes they are committed together with them,
+    /// by the flush that its `close` brings; a new size commits those bytes first.
     pub async fn set_attr(&self, ino: Ino, change: AttrChange) -> Result<Attr> {
         let Some(file) = self.handles.open_inode(ino).filter(|_| !self.read_only()) else {
             return self.tree.set_attr(ino, change, self.now()).await;
         };
+        if change.size.is_none() {
+            let mut state = file.state.write().await;
+            if !state.is_clean() {
+                return self.set_attr_later(ino, &mut state, change).await;
+            }
+        }
         let mut state = self.flusher.settle(&file).await?;
         let attr = self.tree.set_attr(ino, change, self.now()).await?;
         state.committed(&attr);
         file.extents.lock().forget();
+        Ok(attr)
+    }
+
+    async fn set_attr_later(&self, ino: Ino, state: &mut State, change: AttrChange) -> Result<Attr> {
+        let mut attr = self.tree.attr(ino).await?;
+        let now = AttrChange { ctime: Some(self.now()), ..AttrChange::default() };
+        state.change = state.change.then(now).then(change);
+        state.show_in(&mut attr);
         Ok(attr)
     }
 

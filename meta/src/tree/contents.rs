@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::attr::{Attr, UnixTime};
+use crate::attr::{Attr, AttrChange, UnixTime};
 use crate::engine::{RangeRead, prefix_end};
 use crate::error::{FsError, Result};
 use crate::extent::Extent;
@@ -70,7 +70,7 @@ async fn peek_overlapping(txn: &mut Txn, ino: Ino, begin: u64, end: u64) -> Resu
 }
 
 /// Replaces contents without extents by an inline row.
-pub(super) async fn write_inline(txn: &mut Txn, ino: Ino, bytes: &Bytes, mtime: UnixTime) -> Result<Attr> {
+pub(super) async fn write_inline(txn: &mut Txn, ino: Ino, bytes: &Bytes, change: &AttrChange) -> Result<Attr> {
     let mut attr = attributes::get(txn, ino).await?;
     expect_file(&attr)?;
     if !attr.inline && attr.allocated != 0 {
@@ -80,8 +80,7 @@ pub(super) async fn write_inline(txn: &mut Txn, ino: Ino, bytes: &Bytes, mtime: 
     attr.inline = true;
     attr.size = bytes.len() as u64;
     attr.allocated = attr.size;
-    attr.mtime = mtime;
-    attr.ctime = mtime;
+    attr.change(change, attr.ctime);
     attributes::put(txn, ino, &attr).await?;
     Ok(attr)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::attr::{Attr, UnixTime};
+use crate::attr::{Attr, AttrChange};
 use crate::engine::{RangeRead, prefix_end};
 use crate::error::{FsError, Result};
 use crate::extent::Extent;
@@ -116,7 +116,7 @@ pub(super) async fn write_step(
     extents: &[Extent],
     size: u64,
     inline_carried: bool,
-    mtime: UnixTime,
+    change: &AttrChange,
 ) -> Result<WriteStep> {
     let mut attr = attributes::get(txn, ino).await?;
     expect_file(&attr)?;
@@ -142,8 +142,7 @@ pub(super) async fn write_step(
     changes.apply(txn, ino, &mut attr).await?;
     let written = if rest.is_empty() { size } else { rest[0].offset };
     attr.size = attr.size.max(written.min(size));
-    attr.mtime = mtime;
-    attr.ctime = mtime;
+    attr.change(change, attr.ctime);
     attributes::put(txn, ino, &attr).await?;
     Ok(WriteStep { attr, rest })
 }

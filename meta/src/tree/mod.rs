@@ -178,20 +178,22 @@ impl Tree {
         contents::read(&mut txn, ino, offset, len).await
     }
 
-    /// Replaces contents that have no extents by `bytes`, which must not be over the inline limit.
+    /// Replaces contents that have no extents by `bytes`, which must not be over the inline limit,
+    /// and changes attributes as the write and those after it did; `change.size` is not looked at.
     ///
     /// # Errors
     /// `Invalid` when the file has extents.
-    pub async fn write_inline(&self, ino: Ino, bytes: &Bytes, mtime: UnixTime) -> Result<Attr> {
+    pub async fn write_inline(&self, ino: Ino, bytes: &Bytes, change: &AttrChange) -> Result<Attr> {
         if bytes.len() > self.inline_bytes as usize {
             return Err(FsError::Invalid("contents over the inline limit"));
         }
-        transact!(&self.region, |txn| contents::write_inline(txn, ino, bytes, mtime))
+        transact!(&self.region, |txn| contents::write_inline(txn, ino, bytes, change))
     }
 
     /// Puts extents in the place of whatever their ranges held, and lengthens the file to
     /// `size` if it is shorter. Their blocks must be stored already. With `inline_carried` the
-    /// extents hold what the inline row held, and the row goes.
+    /// extents hold what the inline row held, and the row goes. Attributes change as the writes
+    /// and what came after them did; `change.size` is not looked at.
     ///
     /// # Errors
     /// `Invalid` when the contents are inline and `inline_carried` is not set.
@@ -201,7 +203,7 @@ impl Tree {
         extents: &[Extent],
         size: u64,
         inline_carried: bool,
-        mtime: UnixTime,
+        change: &AttrChange,
     ) -> Result<Attr> {
         let mut rest = extents.to_vec();
         loop {
@@ -211,7 +213,7 @@ impl Tree {
                 &rest,
                 size,
                 inline_carried,
-                mtime
+                change
             ))?;
             if step.rest.is_empty() {
                 return Ok(step.attr);
