@@ -34,7 +34,7 @@ impl MountInfo {
     pub(crate) fn of(dir: &Path) -> io::Result<Option<Self>> {
         let table = fs::read("/proc/self/mountinfo")?;
         let table = String::from_utf8_lossy(&table);
-        Ok(table.lines().filter_map(Self::parse).filter(|info| info.mount_point == dir).next_back())
+        Ok(table.lines().filter_map(Self::parse).rfind(|info| info.mount_point == dir))
     }
 
     /// The number that `/sys/fs/fuse/connections` has for it.
@@ -65,7 +65,8 @@ fn unescape(field: &str) -> PathBuf {
 /// Returns its path without symlinks.
 pub(crate) fn prepare(dir: &Path, allow_non_empty: bool) -> Result<PathBuf, MountError> {
     for _ in 0..MAX_STALE {
-        match fs::metadata(dir) {
+        // The kernel may know a dead mount's root by heart; STATFS always asks its process.
+        match rustix::fs::statfs(dir).map_err(io::Error::from) {
             Ok(_) => return check(dir, allow_non_empty),
             Err(error) if is_disconnected(&error) => detach_stale(dir)?,
             Err(error) => return Err(MountError::of_directory(dir, error)),
