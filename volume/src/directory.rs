@@ -48,8 +48,8 @@ impl OpenDirectory {
             *cursor = Cursor { before: vec![None], ..Cursor::default() };
         }
         let (page, at) = (offset as usize / PAGE_ENTRIES, offset as usize % PAGE_ENTRIES);
-        // Attributes are read anew for every request: names may stay, they must not.
-        let stale = !cursor.loaded || cursor.page != page || with_attrs != cursor.with_attrs;
+        // A page stays as it was read, so that a listing within it is one moment of the directory.
+        let stale = !cursor.loaded || cursor.page != page || with_attrs && !cursor.with_attrs;
         if stale && !self.load(tree, &mut cursor, page, with_attrs).await? {
             return Ok(Vec::new());
         }

@@ -236,7 +236,8 @@ impl Volume {
     }
 
     /// Entries from `offset` on (0: the first), `.` and `..` not among them; none at the end.
-    /// Offsets stay right while the handle is open.
+    /// Offsets stay right while the handle is open. From offset 0 they are as they are now, names
+    /// and attributes at one moment; what follows may come from what was read then.
     pub async fn read_directory(&self, handle: HandleId, offset: u64, with_attrs: bool) -> Result<DirectoryPage> {
         let directory = self.handles.directory(handle)?;
         let mut page = directory.read(&self.tree, offset, with_attrs).await?;

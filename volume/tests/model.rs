@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use farshore_blocks::{BlockKey, BlockReader, BlockStore, BlockWriter, ReaderOptions, StoreOptions, StoreOrigin, StoreUrl, WriterOptions};
 use farshore_meta::engine::{EmbeddedEngine, EmbeddedOptions};
-use farshore_meta::{AttrChange, Compression, FileKind, Ino, Name, NewInode, NewVolume, Region, Seek, Settings, UnixTime, format};
+use farshore_meta::{AttrChange, Compression, FileKind, Ino, Name, NewInode, NewVolume, Region, RenameMode, Seek, Settings, UnixTime, format};
 use farshore_proto::{RegionId, VolumeId};
 use farshore_volume::{AllocateMode, Volume, VolumeOptions};
 use rand::rngs::StdRng;
@@ -140,6 +140,23 @@ async fn files_hold_what_a_byte_vector_holds() {
     for seed in 0..12 {
         run(seed, 60).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_in_parts_is_one_moment_of_the_directory() {
+    let directory = tempfile::tempdir().unwrap();
+    let volume = volume(directory.path()).await;
+    let name = |name: &str| Name::new(name.as_bytes()).unwrap();
+    for i in 0..10 {
+        volume.create(Ino::ROOT, &name(&format!("b{i}")), &file()).await.unwrap();
+    }
+    let handle = volume.open_directory(Ino::ROOT).await.unwrap();
+    let first = volume.read_directory(handle, 0, true).await.unwrap();
+    volume.rename((Ino::ROOT, &name("b9")), (Ino::ROOT, &name("a9")), RenameMode::Replace).await.unwrap();
+    let rest = volume.read_directory(handle, first[4].next_offset, false).await.unwrap();
+    let names = first[..5].iter().chain(&rest).map(|listed| listed.entry.name.as_bytes().to_vec());
+    let wanted = (0..10).map(|i| format!("b{i}").into_bytes());
+    assert!(names.eq(wanted), "{rest:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

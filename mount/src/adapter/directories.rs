@@ -1,8 +1,9 @@
 //! Listing directories.
 //!
 //! The kernel's offset 0 is `.`, 1 is `..`, and from 2 on they are the volume's, shifted by two.
-//! READDIRPLUS fills the kernel's caches, so what it tells must be true now: a page of names
-//! that the volume read for an earlier request is only a list of names to look up anew.
+//! READDIRPLUS fills the kernel's caches, so what it tells must be true now. The first request of
+//! a listing reads names and attributes at one moment; a page of names that the volume read
+//! for an earlier request is only a list of names to look up anew.
 
 use std::sync::Arc;
 
@@ -66,6 +67,10 @@ async fn list(volume: &Volume, ino: Ino, handle: HandleId, offset: u64) -> Resul
 /// Some entries from `offset` on with their attributes as they are now; none at the end.
 async fn list_plus(volume: &Volume, ino: Ino, handle: HandleId, offset: u64) -> Result<Vec<Listed<Attr>>> {
     let mut listed = dots(volume, ino, offset).await?;
+    if offset == 0 {
+        listed.extend(begin_plus(volume, handle).await?);
+        return Ok(listed);
+    }
     let mut offset = offset.saturating_sub(DOTS);
     loop {
         let page = volume.read_directory(handle, offset, false).await?;
@@ -80,6 +85,17 @@ async fn list_plus(volume: &Volume, ino: Ino, handle: HandleId, offset: u64) -> 
             return Ok(listed);
         }
     }
+}
+
+/// The first entries, names and attributes at one moment, so that a reader of a small directory
+/// sees a state that it had: no name that is moved meanwhile is missed.
+async fn begin_plus(volume: &Volume, handle: HandleId) -> Result<impl Iterator<Item = Listed<Attr>>> {
+    let page = volume.read_directory(handle, 0, true).await?;
+    Ok(page.into_iter().filter_map(|entry| {
+        let name = entry.entry.name.as_bytes().to_vec();
+        let listed = |what| Listed { next_offset: entry.next_offset + DOTS, name, ino: entry.entry.ino, what };
+        entry.entry.attr.map(listed)
+    }))
 }
 
 async fn look_up(volume: &Volume, parent: Ino, next_offset: u64, name: Name) -> Result<Option<Listed<Attr>>> {
