@@ -19,34 +19,42 @@ pub(super) fn may_exist(key: &[u8]) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct Limit {
     bytes: usize,
+    /// Bytes that the engine puts before every key.
+    key_overhead: usize,
     broken: Option<EngineError>,
 }
 
 impl Limit {
+    /// The limits of an engine that puts `key_overhead` bytes before every key.
+    #[cfg(feature = "fdb")]
+    pub(super) fn with_key_overhead(key_overhead: usize) -> Self {
+        Self { key_overhead, ..Self::default() }
+    }
+
     /// Counts a row that is put or added to. Its key counts three times: in the mutation
     /// and as both ends of the range that it makes others conflict with.
     pub(super) fn put(&mut self, key: &[u8], value: &[u8]) {
         self.check_key(key);
         self.at_most("a value", value.len(), MAX_VALUE_BYTES);
-        self.bytes += 3 * key.len() + 1 + value.len();
+        self.bytes += 3 * (self.key_overhead + key.len()) + 1 + value.len();
     }
 
     /// Counts a row that is deleted.
     pub(super) fn clear(&mut self, key: &[u8]) {
         self.check_key(key);
-        self.bytes += 4 * key.len() + 2;
+        self.bytes += 4 * (self.key_overhead + key.len()) + 2;
     }
 
     /// Counts a range that is deleted.
     pub(super) fn clear_range(&mut self, begin: &[u8], end: &[u8]) {
-        self.at_most("a key", begin.len(), MAX_KEY_BYTES);
-        self.at_most("a key", end.len(), MAX_KEY_BYTES);
-        self.bytes += 2 * (begin.len() + end.len());
+        let (begin, end) = (self.key_overhead + begin.len(), self.key_overhead + end.len());
+        self.at_most("a key", begin.max(end), MAX_KEY_BYTES);
+        self.bytes += 2 * (begin + end);
     }
 
     /// Counts a row whose key is completed at the commit.
     pub(super) fn put_stamped(&mut self, prefix: &[u8], suffix: &[u8], value: &[u8]) {
-        let key_bytes = prefix.len() + STAMP_BYTES + suffix.len();
+        let key_bytes = self.key_overhead + prefix.len() + STAMP_BYTES + suffix.len();
         self.check_start(prefix.first().copied().unwrap_or_default());
         self.at_most("a key", key_bytes, MAX_KEY_BYTES);
         self.at_most("a value", value.len(), MAX_VALUE_BYTES);
@@ -55,7 +63,7 @@ impl Limit {
 
     /// Counts a range, or a key as the range of itself, that was read.
     pub(super) fn read(&mut self, begin: &[u8], end: &[u8]) {
-        self.bytes += begin.len() + end.len();
+        self.bytes += 2 * self.key_overhead + begin.len() + end.len();
     }
 
     /// The bytes counted so far.
@@ -70,7 +78,7 @@ impl Limit {
     }
 
     fn check_key(&mut self, key: &[u8]) {
-        self.at_most("a key", key.len(), MAX_KEY_BYTES);
+        self.at_most("a key", self.key_overhead + key.len(), MAX_KEY_BYTES);
         match key.first() {
             Some(first) => self.check_start(*first),
             None => self.break_with(EngineError::BadKey { reason: "it is empty" }),

@@ -100,6 +100,22 @@ impl RangeRead {
         Self { target_bytes, ..self }
     }
 
+    /// Whether `page` is full after its last row, which made it `bytes` long.
+    fn is_full(&self, page: &RangePage, bytes: usize) -> bool {
+        page.rows.len() >= self.limit || (bytes >= self.target_bytes && !page.rows.is_empty())
+    }
+
+    /// The part of the range, [begin, end), that a read which gave `page` has looked at.
+    fn seen(&self, page: &RangePage) -> (Vec<u8>, Vec<u8>) {
+        let (begin, end) = (self.begin.clone(), self.end.clone());
+        match (page.rows.last(), self.direction) {
+            _ if !page.more => (begin, end),
+            (None, _) => (begin.clone(), begin),
+            (Some((last, _)), Direction::Forward) => (begin, [last, &[0][..]].concat()),
+            (Some((last, _)), Direction::Reverse) => (last.to_vec(), end),
+        }
+    }
+
     /// The same read from the last key back.
     #[must_use]
     pub fn reverse(self) -> Self {

@@ -118,7 +118,9 @@ impl FromStr for EngineUrl {
         match (scheme, rest) {
             (EMBEDDED, Some(rest)) => parse_embedded(rest),
             (FOUNDATIONDB, Some(rest)) => parse_foundationdb(rest),
-            (EMBEDDED | FOUNDATIONDB, None) => Err(bad(format!("{text} needs an absolute path after {scheme}://; {FORMS}"))),
+            (EMBEDDED | FOUNDATIONDB, None) => {
+                Err(bad(format!("{text} needs an absolute path after {scheme}://; {FORMS}")))
+            }
             _ => Err(bad(format!("{text} names no engine; {FORMS}"))),
         }
     }
@@ -181,7 +183,11 @@ fn decode(text: &str) -> Result<PathBuf> {
     while let Some((first, tail)) = rest.split_first() {
         if *first == b'%' {
             let byte = hex_byte(tail).filter(|byte| *byte != 0);
-            bytes.push(byte.ok_or_else(|| bad(format!("{text} has a % without the two hex digits of a byte; write % as %25")))?);
+            bytes.push(
+                byte.ok_or_else(|| {
+                    bad(format!("{text} has a % without the two hex digits of a byte; write % as %25"))
+                })?,
+            );
             rest = &tail[2..];
         } else {
             bytes.push(*first);
@@ -223,9 +229,24 @@ mod tests {
     #[test]
     fn anything_else_is_refused_with_what_would_be_right() {
         for text in [
-            "", "\0", "embedded:", "embedded://", "embedded://host/path", "embedded:relative", "embedded:///a?b",
-            "embedded:///a#b", "embedded:///%zz", "embedded:///%2", "embedded:///%00", "s3://bucket", "redis://x",
-            "fdb:///c", "fdb:///c?prefix=", "fdb:///c?prefix=a/b", "fdb:///c?other=1", "fdb://c?prefix=a",
+            "",
+            "\0",
+            "embedded:",
+            "embedded://",
+            "embedded://host/path",
+            "embedded:relative",
+            "embedded:///a?b",
+            "embedded:///a#b",
+            "embedded:///%zz",
+            "embedded:///%2",
+            "embedded:///%00",
+            "s3://bucket",
+            "redis://x",
+            "fdb:///c",
+            "fdb:///c?prefix=",
+            "fdb:///c?prefix=a/b",
+            "fdb:///c?other=1",
+            "fdb://c?prefix=a",
             "fdb:///c?prefix=a&x=1",
         ] {
             assert!(matches!(parse(text), Err(EngineError::BadUrl { .. })), "{text:?}");

@@ -80,18 +80,14 @@ struct Opened {
 }
 
 impl EmbeddedEngine {
-    /// Makes a new engine in `directory`, which must be absent, empty, or what a process left that
-    /// was killed while it made one; and opens it.
+    /// Makes a new engine in `directory`, which must be empty or absent, and opens it.
     ///
     /// # Errors
-    /// `Exists` if anything else is there; `Owned` if another process makes one; `Failed` on IO errors.
+    /// `Exists` if anything is there; `Failed` on IO errors.
     pub fn create(directory: impl AsRef<Path>, options: &EmbeddedOptions) -> Result<Self> {
         let layout = Layout::at(directory.as_ref());
         layout.prepare_new()?;
         let owner = Owner::acquire(&layout)?;
-        // Once more: another process may have finished one before this one had the lock.
-        layout.prepare_new()?;
-        layout.clear_unfinished()?;
         let store = Store::open(&layout, options)?;
         store.write([].into(), BEGINNING, PersistMode::SyncAll)?;
         let mut high_water = HighWater::create(&layout)?;
@@ -157,20 +153,20 @@ impl EmbeddedEngine {
 
 /// The version up to which the rows go, if that is as far as they once went.
 fn check_last(layout: &Layout, last: Option<Version>, mark: Option<Version>) -> Result<Version> {
-    let last = last.ok_or_else(|| layout.damaged("its last version is missing; restore it, or copy it from a mirror"))?;
-    match mark {
-        None => tracing::warn!(path = %layout.directory.display(), "no high-water mark: lost commits would go unnoticed"),
-        Some(mark) if mark > last => {
-            let reason = format!(
-                "commits after version {last} up to {mark} were durable and are gone; restore it, or copy it from a \
-                 mirror, or remove {} to go on without them",
-                layout.high_water().display()
-            );
-            return Err(layout.damaged(reason));
-        }
-        Some(_) => {}
+    let last =
+        last.ok_or_else(|| layout.damaged("its last version is missing; restore it, or copy it from a mirror"))?;
+    let file = layout.high_water();
+    if mark.is_none() {
+        tracing::warn!("{} holds no mark: lost commits would go unnoticed", file.display());
     }
-    Ok(last)
+    match mark.filter(|mark| *mark > last) {
+        None => Ok(last),
+        Some(mark) => Err(layout.damaged(format!(
+            "commits after version {last} up to {mark} were durable and are gone; restore it, or copy it from a \
+             mirror, or remove {} to go on without them",
+            file.display()
+        ))),
+    }
 }
 
 impl fmt::Debug for EmbeddedEngine {

@@ -16,7 +16,7 @@ use super::shared::Shared;
 use super::view::View;
 use super::writes::{Write, Writes};
 use crate::engine::limit::Limit;
-use crate::engine::{Direction, EngineError, Isolation, KeyValue, RangePage, RangeRead, Result, Transaction};
+use crate::engine::{EngineError, Isolation, KeyValue, RangePage, RangeRead, Result, Transaction};
 
 /// The view that a transaction reads, and since when.
 struct Snapshot {
@@ -77,32 +77,18 @@ impl EmbeddedTransaction {
 }
 
 fn take_page(mut merged: impl Iterator<Item = Result<KeyValue>>, read: &RangeRead) -> Result<RangePage> {
-    let mut rows = Vec::new();
+    let mut page = RangePage { rows: Vec::new(), more: true };
     let mut bytes = 0;
-    while rows.len() < read.limit && (rows.is_empty() || bytes < read.target_bytes) {
-        let Some(row) = merged.next() else { return Ok(RangePage { rows, more: false }) };
-        let (key, value) = row?;
-        bytes += key.len() + value.len();
-        rows.push((key, value));
+    while page.more && !read.is_full(&page, bytes) {
+        match merged.next().transpose()? {
+            Some((key, value)) => {
+                bytes += key.len() + value.len();
+                page.rows.push((key, value));
+            }
+            None => page.more = false,
+        }
     }
-    Ok(RangePage { rows, more: true })
-}
-
-/// The part of `range` that a read which found `page` has seen.
-fn seen(range: KeyRange, page: &RangePage, direction: Direction) -> KeyRange {
-    if !page.more {
-        return range;
-    }
-    match (page.rows.last(), direction) {
-        (None, _) => KeyRange { end: range.begin.clone(), ..range },
-        (Some((last, _)), Direction::Forward) => KeyRange { end: key_after(last), ..range },
-        (Some((last, _)), Direction::Reverse) => KeyRange { begin: last.clone(), ..range },
-    }
-}
-
-/// The smallest key that is larger than `key`.
-fn key_after(key: &[u8]) -> Bytes {
-    [key, &[0]].concat().into()
+    Ok(page)
 }
 
 #[async_trait]
@@ -135,7 +121,8 @@ impl Transaction for EmbeddedTransaction {
         }
         let page = self.page(&range, read)?;
         if isolation == Isolation::Serialisable {
-            self.note_read(seen(range, &page, read.direction));
+            let (begin, end) = read.seen(&page);
+            self.note_read(KeyRange { begin: begin.into(), end: end.into() });
         }
         Ok(page)
     }

@@ -103,9 +103,13 @@ impl Window {
     fn changed_since(&self, snapshot: u64, reads: &Reads) -> bool {
         let newer = |batch: &u64| *batch > snapshot;
         reads.keys.iter().any(|key| self.batch_by_key.get(key).is_some_and(newer))
-            || reads.ranges.iter().any(|range| self.batch_by_key.range::<[u8], _>(range.bounds()).any(|(_, b)| newer(b)))
+            || reads
+                .ranges
+                .iter()
+                .any(|range| self.batch_by_key.range::<[u8], _>(range.bounds()).any(|(_, b)| newer(b)))
             || self.newly_cleared(snapshot).any(|cleared| {
-                reads.keys.iter().any(|key| cleared.contains(key)) || reads.ranges.iter().any(|range| cleared.meets(range))
+                reads.keys.iter().any(|key| cleared.contains(key))
+                    || reads.ranges.iter().any(|range| cleared.meets(range))
             })
     }
 
