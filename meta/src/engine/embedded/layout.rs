@@ -43,6 +43,10 @@ impl Layout {
         self.directory.join("format")
     }
 
+    fn unfinished_format(&self) -> PathBuf {
+        self.directory.join("format.unfinished")
+    }
+
     /// Turns an IO error at this engine into the engine's error.
     pub(super) fn failed(&self, source: impl std::error::Error + Send + Sync + 'static) -> EngineError {
         EngineError::Failed { place: self.directory.display().to_string(), source: Arc::new(source) }
@@ -52,26 +56,59 @@ impl Layout {
         EngineError::Damaged { path: self.directory.clone(), reason: reason.into() }
     }
 
-    /// Makes the directory for a new engine; one that exists must be empty.
+    /// Makes the directory for a new engine; one that exists must be empty, or hold what is left
+    /// of an engine whose making was cut short.
     pub(super) fn prepare_new(&self) -> Result<()> {
-        fs::create_dir_all(&self.directory).map_err(|error| self.failed(error))?;
-        let mut entries = fs::read_dir(&self.directory).map_err(|error| self.failed(error))?;
-        if entries.next().is_none() {
-            return Ok(());
-        }
+        fs::create_dir_all(&self.directory).map_err(|error| self.not_made(error))?;
         let reason = match self.check_format() {
             Ok(()) => "there is one already; open it, or choose another directory",
+            Err(EngineError::Missing { .. }) if self.is_free()? => return Ok(()),
             Err(_) => "the directory is not empty; choose another one, or empty it",
         };
-        Err(EngineError::Exists { path: self.directory.clone(), reason: reason.to_owned() })
+        Err(self.exists(reason))
+    }
+
+    fn exists(&self, reason: &str) -> EngineError {
+        EngineError::Exists { path: self.directory.clone(), reason: reason.to_owned() }
+    }
+
+    fn not_made(&self, error: std::io::Error) -> EngineError {
+        match error.kind() {
+            ErrorKind::AlreadyExists | ErrorKind::NotADirectory => {
+                self.exists("a file is in the way; choose another path, or remove it")
+            }
+            _ => self.failed(error),
+        }
+    }
+
+    /// True if nothing is in the directory, or nothing but an owner's file and what else an engine
+    /// has. Without the format file nobody was ever told that the engine was there.
+    fn is_free(&self) -> Result<bool> {
+        let entries = fs::read_dir(&self.directory).map_err(|error| self.failed(error))?;
+        let names = entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>();
+        let names = names.map_err(|error| self.failed(error))?;
+        let ours = [self.owner(), self.rows(), self.high_water(), self.unfinished_format()];
+        Ok(names.is_empty() || names.contains(&self.owner()) && names.iter().all(|name| ours.contains(name)))
+    }
+
+    /// Takes away what an engine has whose making was cut short, for whoever owns the directory now.
+    pub(super) fn clear_unfinished(&self) -> Result<()> {
+        for removed in [fs::remove_dir_all(self.rows()), fs::remove_file(self.high_water())] {
+            match removed {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(self.failed(error)),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Says that the engine is whole, once everything else of it is on disk.
     pub(super) fn write_format(&self) -> Result<()> {
         let write = || {
-            let mut file = File::create_new(self.format())?;
+            let mut file = File::create(self.unfinished_format())?;
             writeln!(file, "{MAGIC}{FORM}")?;
             file.sync_all()?;
+            fs::rename(self.unfinished_format(), self.format())?;
             File::open(&self.directory)?.sync_all()
         };
         write().map_err(|error| self.failed(error))

@@ -80,14 +80,18 @@ struct Opened {
 }
 
 impl EmbeddedEngine {
-    /// Makes a new engine in `directory`, which must be empty or absent, and opens it.
+    /// Makes a new engine in `directory`, which must be absent, empty, or what a process left that
+    /// was killed while it made one; and opens it.
     ///
     /// # Errors
-    /// `Exists` if anything is there; `Failed` on IO errors.
+    /// `Exists` if anything else is there; `Owned` if another process makes one; `Failed` on IO errors.
     pub fn create(directory: impl AsRef<Path>, options: &EmbeddedOptions) -> Result<Self> {
         let layout = Layout::at(directory.as_ref());
         layout.prepare_new()?;
         let owner = Owner::acquire(&layout)?;
+        // Once more: another process may have finished one before this one had the lock.
+        layout.prepare_new()?;
+        layout.clear_unfinished()?;
         let store = Store::open(&layout, options)?;
         store.write([].into(), BEGINNING, PersistMode::SyncAll)?;
         let mut high_water = HighWater::create(&layout)?;

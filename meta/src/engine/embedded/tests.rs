@@ -65,6 +65,31 @@ async fn it_is_created_once_and_only_where_nothing_is() {
 }
 
 #[tokio::test]
+async fn one_whose_making_was_cut_short_is_made_anew_and_nothing_else_is_touched() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("engine");
+    EmbeddedEngine::create(&path, &relaxed()).unwrap().close().await.unwrap();
+    // The format file is written last; without it nobody was told of the engine.
+    std::fs::remove_file(path.join("format")).unwrap();
+    EmbeddedEngine::create(&path, &relaxed()).unwrap().close().await.unwrap();
+    EmbeddedEngine::open(&path, &relaxed()).unwrap().close().await.unwrap();
+
+    std::fs::remove_file(path.join("format")).unwrap();
+    std::fs::write(path.join("somebody's"), "kept").unwrap();
+    assert!(matches!(EmbeddedEngine::create(&path, &relaxed()), Err(EngineError::Exists { .. })));
+    assert!(path.join("rows").exists() && path.join("somebody's").exists());
+
+    let rows_alone = root.path().join("alone/rows");
+    std::fs::create_dir_all(&rows_alone).unwrap();
+    let refused = EmbeddedEngine::create(rows_alone.parent().unwrap(), &relaxed());
+    assert!(matches!(refused, Err(EngineError::Exists { .. })));
+    assert!(rows_alone.exists());
+    let file = root.path().join("file");
+    std::fs::write(&file, "kept").unwrap();
+    assert!(matches!(EmbeddedEngine::create(&file, &relaxed()), Err(EngineError::Exists { .. })));
+}
+
+#[tokio::test]
 async fn a_second_opener_is_told_who_has_it() {
     let root = tempfile::tempdir().unwrap();
     let engine = EmbeddedEngine::create(root.path(), &relaxed()).unwrap();
