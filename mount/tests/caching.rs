@@ -1,5 +1,6 @@
 //! What the kernel caches is true: after every operation of a primary, and after every
 //! invalidation of a mirror.
+#![allow(clippy::unwrap_used, reason = "what fails in a helper fails the test")]
 
 mod support;
 
@@ -61,7 +62,7 @@ fn stat_is_true_after_every_operation() {
     see("create");
     open.write_all_at(&[7; 5_000], 0).unwrap();
     see("write");
-    open.write_all_at(&[8; 200_000], 100).unwrap();
+    open.write_all_at(&vec![8; 200_000], 100).unwrap();
     see("a second write");
     open.sync_all().unwrap();
     see("fsync");

@@ -1,4 +1,5 @@
 //! Mounting and unmounting, and what is in the way of it.
+#![allow(clippy::unwrap_used, reason = "what fails in a helper fails the test")]
 
 mod support;
 

@@ -1,5 +1,7 @@
 //! Volumes on real engines and stores, mounted for real.
-#![allow(dead_code, reason = "each test file uses its part of it")]
+#![allow(dead_code, clippy::unwrap_used, reason = "each test file uses its part of it, and a failure is the test's")]
+
+pub(crate) mod held_engine;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,11 +9,12 @@ use std::sync::Arc;
 use farshore_blocks::{
     BlockKey, BlockReader, BlockStore, BlockWriter, ReaderOptions, StoreOptions, StoreOrigin, StoreUrl, WriterOptions,
 };
-use farshore_meta::engine::{EmbeddedEngine, EmbeddedOptions};
+use farshore_meta::engine::{EmbeddedEngine, EmbeddedOptions, Engine};
 use farshore_meta::{Bootstrap, Compression, DURABLE, DurableKey, NewVolume, Region, Role, Settings, UnixTime, format};
 use farshore_mount::{CachePolicy, Control, Mount, MountOptions, NoControl};
 use farshore_proto::{Position, RegionId, VolumeId};
 use farshore_volume::{Volume, VolumeOptions};
+use held_engine::HeldEngine;
 use tokio::runtime::Runtime;
 
 pub(crate) const BLOCK_BYTES: u32 = 64 << 10;
@@ -33,6 +36,7 @@ fn settings() -> Settings {
 pub(crate) struct Home {
     pub(crate) runtime: Runtime,
     pub(crate) volume: Arc<Volume>,
+    pub(crate) engine: Arc<HeldEngine>,
     directory: tempfile::TempDir,
 }
 
@@ -44,8 +48,8 @@ impl Home {
         );
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let volume = runtime.block_on(primary(directory.path()));
-        Self { runtime, volume, directory }
+        let (volume, engine) = runtime.block_on(primary(directory.path()));
+        Self { runtime, volume, engine, directory }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -65,8 +69,17 @@ impl Home {
         cache: CachePolicy,
         control: Arc<dyn Control>,
     ) -> Mount {
-        let handle = self.runtime.handle().clone();
-        Mount::start(Arc::clone(volume), dir, MountOptions::new(cache), control, handle).unwrap()
+        self.start_with(dir, volume, MountOptions::new(cache), control)
+    }
+
+    pub(crate) fn start_with(
+        &self,
+        dir: &Path,
+        volume: &Arc<Volume>,
+        options: MountOptions,
+        control: Arc<dyn Control>,
+    ) -> Mount {
+        Mount::start(Arc::clone(volume), dir, options, control, self.runtime.handle().clone()).unwrap()
     }
 }
 
@@ -83,9 +96,13 @@ impl Mounted {
     }
 
     pub(crate) fn with_control(control: Arc<dyn Control>) -> Self {
+        Self::with_options(MountOptions::new(CachePolicy::Sole), control)
+    }
+
+    pub(crate) fn with_options(options: MountOptions, control: Arc<dyn Control>) -> Self {
         let home = Home::new();
         let dir = home.mount_point("primary");
-        let mount = home.start(&dir, &home.volume, CachePolicy::Sole, control);
+        let mount = home.start_with(&dir, &home.volume, options, control);
         Self { mount: Some(mount), dir, home }
     }
 
@@ -101,7 +118,7 @@ impl Mounted {
     }
 }
 
-async fn start(directory: &Path, region: Region) -> Arc<Volume> {
+fn start(directory: &Path, region: Region) -> Arc<Volume> {
     let settings = settings();
     let url = StoreUrl::directory(&directory.join("store")).unwrap();
     let key = BlockKey::new(settings.block_key);
@@ -114,8 +131,13 @@ async fn start(directory: &Path, region: Region) -> Arc<Volume> {
     Volume::start(Arc::new(region), &settings, blocks, writer, VolumeOptions::default())
 }
 
-async fn primary(directory: &Path) -> Arc<Volume> {
-    let engine = EmbeddedEngine::create(directory.join("meta"), &EmbeddedOptions::default()).unwrap();
+fn create_engine(directory: &Path) -> Arc<HeldEngine> {
+    let engine = EmbeddedEngine::create(directory, &EmbeddedOptions::default()).unwrap();
+    Arc::new(HeldEngine::new(Arc::new(engine)))
+}
+
+async fn primary(directory: &Path) -> (Arc<Volume>, Arc<HeldEngine>) {
+    let engine = create_engine(&directory.join("meta"));
     let new = NewVolume {
         settings: settings(),
         region_id: RegionId::from_random([3; 16]),
@@ -124,7 +146,8 @@ async fn primary(directory: &Path) -> Arc<Volume> {
         gid: 0,
         now: UnixTime { seconds: 1, nanos: 0 },
     };
-    start(directory, format(Arc::new(engine), &new).await.unwrap()).await
+    let region = format(Arc::clone(&engine) as Arc<dyn Engine>, &new).await.unwrap();
+    (start(directory, region), engine)
 }
 
 /// A mirror of a home's volume, mounted, which follows when it is told to.
@@ -132,15 +155,17 @@ pub(crate) struct Mirror {
     pub(crate) mount: Option<Mount>,
     pub(crate) dir: PathBuf,
     pub(crate) volume: Arc<Volume>,
+    pub(crate) engine: Arc<HeldEngine>,
     at: Position,
 }
 
 impl Mirror {
     pub(crate) fn new(home: &Home) -> Self {
-        let (volume, at) = home.runtime.block_on(mirror(home));
+        let engine = create_engine(&home.path().join("mirror-meta"));
+        let (volume, at) = home.runtime.block_on(mirror(home, Arc::clone(&engine) as Arc<dyn Engine>));
         let dir = home.mount_point("mirror");
         let mount = home.start(&dir, &volume, CachePolicy::Followed, Arc::new(NoControl));
-        Self { mount: Some(mount), dir, volume, at }
+        Self { mount: Some(mount), dir, volume, engine, at }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -166,10 +191,9 @@ impl Mirror {
     }
 }
 
-async fn mirror(home: &Home) -> (Arc<Volume>, Position) {
-    let engine = EmbeddedEngine::create(home.path().join("mirror-meta"), &EmbeddedOptions::default()).unwrap();
+async fn mirror(home: &Home, engine: Arc<dyn Engine>) -> (Arc<Volume>, Position) {
     let id = RegionId::from_random([5; 16]);
-    let region = Region::create_mirror(Arc::new(engine), id, settings().volume_id).await.unwrap();
+    let region = Region::create_mirror(engine, id, settings().volume_id).await.unwrap();
     let upstream = home.volume.region();
     let mut bootstrap = Bootstrap::begin(upstream.state().await.unwrap().position);
     while let Some(next) = bootstrap.next.take() {
@@ -178,5 +202,5 @@ async fn mirror(home: &Home) -> (Arc<Volume>, Position) {
         bootstrap.next = (!page.last).then_some(page.next);
         region.copy_page(&page.rows, &bootstrap).await.unwrap();
     }
-    (start(home.path(), region).await, bootstrap.pinned)
+    (start(home.path(), region), bootstrap.pinned)
 }
