@@ -61,7 +61,7 @@ async fn open(args: &MirrorArgs, upstream: &Upstream) -> Result<Region> {
         }
         opened => opened?,
     };
-    Ok(open_mirror(engine, upstream).await?)
+    open_mirror(engine, upstream).await.with_context(|| format!("cannot make a mirror of {}", args.meta))
 }
 
 /// Fails if the upstream answers and is not one that this mirror can follow. One that does not
@@ -98,6 +98,10 @@ async fn serve(
         listen: OnceLock::new(),
     });
     let publisher = publish(&serving, first, follower.lineage(), args.listen.as_deref(), &args.tls).await?;
+    if publisher.is_some() {
+        // Only now does a region answer that was told to follow itself.
+        refuse_wrong_upstream(region, upstream).await?;
+    }
     match &args.mount {
         Some(dir) => {
             let volume = Volume::start(Arc::clone(region), &settings, blocks, None, VolumeOptions::default());
