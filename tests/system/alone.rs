@@ -62,7 +62,8 @@ fn fill(primary: &Region) {
             fs::write(primary.path(format!("{dir}/small-{file}")), bytes(file, 700)).unwrap();
         }
         for file in 0..FILES {
-            let seed = file + dir.len() as u64;
+            // No two files share a block.
+            let seed = file + 1_000 * dir.len() as u64;
             fs::write(primary.path(format!("{dir}/file-{file}")), bytes(seed, FILE_BYTES)).unwrap();
         }
     }

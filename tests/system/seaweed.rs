@@ -38,7 +38,7 @@ impl Seaweed {
         let log = fs::File::create(shore.path("weed.log")).expect("a log can be written");
         let mut command = Command::new(&program);
         command.args(["-logtostderr=true", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]);
-        command.args(["-master.volumeSizeLimitMB=256", "-volume.max=2000", "-s3.port.iceberg=0"]);
+        command.args(["-master.volumeSizeLimitMB=256", "-volume.max=2000", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
         command.arg(format!("-dir={}", shore.mkdir("weed").display()));
         command.arg(format!("-s3.config={}", config.display()));
         command.args([format!("-master.port={master}"), format!("-volume.port={volume}")]);

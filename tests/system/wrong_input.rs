@@ -151,7 +151,7 @@ fn a_port_that_is_taken_and_addresses_that_are_none() {
     let taken = holder.local_addr().unwrap().to_string();
     run(&shore, &["mount", &volume, mount, "--listen", &taken]).refused(ADDRESS, &taken);
     run(&shore, &["serve", &volume, "--listen", &taken]).refused(ADDRESS, &taken);
-    run(&shore, &["mount", &volume, mount, "--listen", "nonsense"]).refused(ADDRESS, "nonsense");
+    run(&shore, &["mount", &volume, mount, "--listen", "nonsense"]).refused(USAGE, "nonsense");
     // Beyond loopback a publisher wants TLS.
     let said = run(&shore, &["serve", &volume, "--listen", "0.0.0.0:0"]);
     assert_ne!(said.code, Some(0));
@@ -187,7 +187,7 @@ fn a_mirror_of_another_volume_or_of_itself_or_of_nobody() {
     let url = format!("http://{}", primary.address());
     shore.format("third");
     let said = run(&shore, &["mirror", &url, "--meta", &shore.arg("third"), "--mount", &mount]);
-    said.refused(USAGE, &shore.arg("third"));
+    said.refused(ALREADY_THERE, &shore.arg("third"));
 
     let mirror = shore.mirror("mirror", &primary.address(), &["--listen", &listen]);
     assert_nothing_lost(&mirror);
