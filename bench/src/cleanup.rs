@@ -19,25 +19,13 @@ pub(crate) struct Cleanup {
 
 /// Clears `home` when the returned value goes, by return or by panic, and at a signal.
 pub(crate) fn guard(home: &Path) -> Result<Cleanup> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut signals = {
         let _entered = runtime.enter();
-        let kinds = [
-            SignalKind::interrupt(),
-            SignalKind::terminate(),
-            SignalKind::hangup(),
-        ];
-        kinds
-            .map(signal)
-            .into_iter()
-            .collect::<Result<Vec<_>, _>>()
-            .context("cannot listen for signals")?
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()];
+        kinds.map(signal).into_iter().collect::<Result<Vec<_>, _>>().context("cannot listen for signals")?
     };
-    let cleanup = Cleanup {
-        home: home.to_owned(),
-    };
+    let cleanup = Cleanup { home: home.to_owned() };
     std::thread::spawn(move || {
         runtime.block_on(async {
             let [interrupt, terminate, hangup] = &mut signals[..] else { return };
@@ -46,9 +34,7 @@ pub(crate) fn guard(home: &Path) -> Result<Cleanup> {
         drop(cleanup);
         std::process::exit(INTERRUPTED);
     });
-    Ok(Cleanup {
-        home: home.to_owned(),
-    })
+    Ok(Cleanup { home: home.to_owned() })
 }
 
 impl Drop for Cleanup {
@@ -68,9 +54,7 @@ impl Drop for Cleanup {
 fn mounts_under(home: &Path) -> Vec<PathBuf> {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));
-    let mut points: Vec<PathBuf> = points
-        .map(|point| point.replace("\\040", " ").into())
-        .collect();
+    let mut points: Vec<PathBuf> = points.map(|point| point.replace("\\040", " ").into()).collect();
     points.retain(|point| point.starts_with(home));
     points.reverse();
     points

@@ -21,8 +21,8 @@ pub(crate) struct Machine {
 impl Machine {
     pub(crate) fn look(home: &Path, store: StoreKind, programs: &Programs) -> Self {
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
-        let memory = field("/proc/meminfo", "MemTotal")
-            .and_then(|text| text.trim_end_matches(" kB").parse::<u64>().ok());
+        let memory =
+            field("/proc/meminfo", "MemTotal").and_then(|text| text.trim_end_matches(" kB").parse::<u64>().ok());
         let uname = rustix::system::uname();
         let store = match store {
             StoreKind::File => "a local directory",
@@ -31,21 +31,14 @@ impl Machine {
         let mut lines = vec![
             format!(
                 "{cores} cores ({})",
-                field("/proc/cpuinfo", "model name")
-                    .unwrap_or_else(|| uname.machine().to_string_lossy().into_owned())
+                field("/proc/cpuinfo", "model name").unwrap_or_else(|| uname.machine().to_string_lossy().into_owned())
             ),
             format!("{} GiB of memory", memory.unwrap_or(0) >> 20),
             format!("Linux {}", uname.release().to_string_lossy()),
-            format!(
-                "everything on {}; the volumes' store: {store}",
-                filesystem(home)
-            ),
+            format!("everything on {}; the volumes' store: {store}", filesystem(home)),
         ];
         if let Ok(time) = sync_time(home) {
-            lines.push(format!(
-                "an fdatasync of 4 KiB takes {:.2} ms (median)",
-                time.as_secs_f64() * 1e3
-            ));
+            lines.push(format!("an fdatasync of 4 KiB takes {:.2} ms (median)", time.as_secs_f64() * 1e3));
         }
         lines.extend(programs.versions());
         Self { lines }
@@ -73,10 +66,7 @@ fn sync_time(home: &Path) -> Result<Duration> {
 /// The first value of a field in a file of lines `name : value`.
 fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
-    let (_, value) = text
-        .lines()
-        .filter_map(|line| line.split_once(':'))
-        .find(|(key, _)| key.trim() == name)?;
+    let (_, value) = text.lines().filter_map(|line| line.split_once(':')).find(|(key, _)| key.trim() == name)?;
     Some(value.trim().to_owned())
 }
 
@@ -85,10 +75,7 @@ fn filesystem(path: &Path) -> String {
     const EXT4: i64 = 0xEF53;
     match rustix::fs::statfs(path) {
         Ok(found) if found.f_type == EXT4 => "ext4".to_owned(),
-        Ok(found) => format!(
-            "a filesystem that is NOT ext4 (statfs type {:#x})",
-            found.f_type
-        ),
+        Ok(found) => format!("a filesystem that is NOT ext4 (statfs type {:#x})", found.f_type),
         Err(error) => format!("an unknown filesystem ({error})"),
     }
 }
@@ -96,9 +83,7 @@ fn filesystem(path: &Path) -> String {
 /// Fails where caches cannot be dropped, and so nothing cold can be measured.
 pub(crate) fn check_privileges() -> Result<()> {
     if File::options().write(true).open(DROP_CACHES).is_err() {
-        bail!(
-            "the kernel's caches cannot be dropped (no right to write {DROP_CACHES}); run this as root"
-        );
+        bail!("the kernel's caches cannot be dropped (no right to write {DROP_CACHES}); run this as root");
     }
     Ok(())
 }

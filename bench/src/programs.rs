@@ -24,15 +24,8 @@ impl Programs {
 
     /// The versions of those that were found, one line each.
     pub(crate) fn versions(&self) -> Vec<String> {
-        let asked = [
-            (&self.farshore, "--version"),
-            (&self.juicefs, "version"),
-            (&self.redis, "--version"),
-        ];
-        asked
-            .into_iter()
-            .filter_map(|(program, argument)| first_line(program.as_deref()?, argument))
-            .collect()
+        let asked = [(&self.farshore, "--version"), (&self.juicefs, "version"), (&self.redis, "--version")];
+        asked.into_iter().filter_map(|(program, argument)| first_line(program.as_deref()?, argument)).collect()
     }
 }
 
@@ -48,15 +41,10 @@ fn beside_this(name: &str) -> Option<PathBuf> {
 /// The program of this name on PATH.
 pub(crate) fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|dir| dir.join(name))
-        .find(|file| file.is_file())
+    std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
 fn first_line(program: &Path, argument: &str) -> Option<String> {
     let output = Command::new(program).arg(argument).output().ok()?;
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .next()
-        .map(str::to_owned)
+    String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)
 }

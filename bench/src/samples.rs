@@ -43,11 +43,7 @@ impl Row {
         let (ours, other) = (self.values.get(&ours)?, self.values.get(&other)?);
         let ratios = ours.iter().filter_map(|(round, value)| {
             let other = other.get(round)?;
-            Some(if self.unit == Unit::Seconds {
-                other / value
-            } else {
-                value / other
-            })
+            Some(if self.unit == Unit::Seconds { other / value } else { value / other })
         });
         median(ratios.collect())
     }
@@ -57,11 +53,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     let above = values.get(middle)?;
-    Some(if values.len() % 2 == 1 {
-        *above
-    } else {
-        f64::midpoint(values[middle - 1], *above)
-    })
+    Some(if values.len() % 2 == 1 { *above } else { f64::midpoint(values[middle - 1], *above) })
 }
 
 /// Everything that a run measured, and what it could not.
@@ -92,18 +84,10 @@ impl Samples {
     }
 
     fn row(&mut self, title: &str, unit: Unit) -> &mut Row {
-        let index = self
-            .rows
-            .iter()
-            .position(|row| row.title == title)
-            .unwrap_or_else(|| {
-                self.rows.push(Row {
-                    title: title.to_owned(),
-                    unit,
-                    values: BTreeMap::new(),
-                });
-                self.rows.len() - 1
-            });
+        let index = self.rows.iter().position(|row| row.title == title).unwrap_or_else(|| {
+            self.rows.push(Row { title: title.to_owned(), unit, values: BTreeMap::new() });
+            self.rows.len() - 1
+        });
         &mut self.rows[index]
     }
 }
@@ -124,11 +108,7 @@ impl Meter<'_> {
 
     /// `bytes` took `elapsed`.
     pub(crate) fn bytes(&mut self, title: &str, bytes: u64, elapsed: Duration) {
-        self.record(
-            title,
-            Unit::MibPerSecond,
-            bytes as f64 / f64::from(1 << 20) / elapsed.as_secs_f64(),
-        );
+        self.record(title, Unit::MibPerSecond, bytes as f64 / f64::from(1 << 20) / elapsed.as_secs_f64());
     }
 
     /// The whole took `elapsed`.
@@ -137,12 +117,7 @@ impl Meter<'_> {
     }
 
     fn record(&mut self, title: &str, unit: Unit, value: f64) {
-        self.samples
-            .row(title, unit)
-            .values
-            .entry(self.peer)
-            .or_default()
-            .insert(self.round, value);
+        self.samples.row(title, unit).values.entry(self.peer).or_default().insert(self.round, value);
     }
 }
 
@@ -151,11 +126,7 @@ mod tests {
     use super::*;
 
     fn meter(samples: &mut Samples, peer: Peer, round: u32) -> Meter<'_> {
-        Meter {
-            peer,
-            round,
-            samples,
-        }
+        Meter { peer, round, samples }
     }
 
     #[test]
@@ -165,11 +136,7 @@ mod tests {
         meter(&mut samples, Peer::Ext4, 1).operations("rate", 100, Duration::from_secs(1));
         meter(&mut samples, Peer::Farshore, 1).whole("time", Duration::from_secs(1));
         meter(&mut samples, Peer::Ext4, 1).whole("time", Duration::from_secs(2));
-        let ratios: Vec<_> = samples
-            .rows
-            .iter()
-            .map(|row| row.ratio(Peer::Farshore, Peer::Ext4))
-            .collect();
+        let ratios: Vec<_> = samples.rows.iter().map(|row| row.ratio(Peer::Farshore, Peer::Ext4)).collect();
         assert_eq!(ratios, [Some(2.0), Some(2.0)]);
     }
 
@@ -177,23 +144,12 @@ mod tests {
     fn a_ratio_pairs_the_rounds_that_both_ran() {
         let mut samples = Samples::default();
         for (round, ours, other) in [(1, 10, 10), (2, 100, 20), (3, 40, 20)] {
-            meter(&mut samples, Peer::Farshore, round).operations(
-                "rate",
-                ours,
-                Duration::from_secs(1),
-            );
-            meter(&mut samples, Peer::Ext4, round).operations(
-                "rate",
-                other,
-                Duration::from_secs(1),
-            );
+            meter(&mut samples, Peer::Farshore, round).operations("rate", ours, Duration::from_secs(1));
+            meter(&mut samples, Peer::Ext4, round).operations("rate", other, Duration::from_secs(1));
         }
         meter(&mut samples, Peer::Farshore, 4).operations("rate", 1, Duration::from_secs(1));
         assert_eq!(samples.rows[0].ratio(Peer::Farshore, Peer::Ext4), Some(2.0));
         assert_eq!(samples.rows[0].median(Peer::Farshore), Some(25.0));
-        assert_eq!(
-            samples.rows[0].ratio(Peer::Farshore, Peer::JuicefsRedis),
-            None
-        );
+        assert_eq!(samples.rows[0].ratio(Peer::Farshore, Peer::JuicefsRedis), None);
     }
 }

@@ -37,22 +37,14 @@ pub(crate) struct Served<'a> {
 impl<'a> Served<'a> {
     /// Makes a volume and mounts it.
     pub(crate) fn begin(peer: Peer, place: &Place<'a>) -> Result<Self> {
-        let home = tempfile::Builder::new()
-            .prefix(&format!("{peer}-"))
-            .tempdir_in(place.home)?;
+        let home = tempfile::Builder::new().prefix(&format!("{peer}-")).tempdir_in(place.home)?;
         fs::create_dir(home.path().join("mount"))?;
         fs::create_dir(home.path().join("store"))?;
         let redis = match peer {
             Peer::JuicefsRedis => Some(redis(home.path(), place.programs)?),
             _ => None,
         };
-        let mut served = Self {
-            peer,
-            place: *place,
-            home,
-            mount: None,
-            redis,
-        };
+        let mut served = Self { peer, place: *place, home, mount: None, redis };
         served.format()?;
         machine::settle(served.home.path())?;
         served.mount()?;
@@ -87,14 +79,9 @@ impl<'a> Served<'a> {
             return Ok(());
         };
         self.place.stores.credentials(&mut command);
-        let output = command
-            .output()
-            .with_context(|| format!("cannot run {command:?}"))?;
+        let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
         if !output.status.success() {
-            bail!(
-                "{command:?} failed: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(())
     }
@@ -127,9 +114,7 @@ impl<'a> Served<'a> {
         let dir = self.dir();
         let outside = device(self.home.path())?;
         let mut server = Server::start(&command, &self.home.path().join("mount.log"))?;
-        server.wait_until("the mount", || {
-            device(&dir).is_ok_and(|inside| inside != outside)
-        })?;
+        server.wait_until("the mount", || device(&dir).is_ok_and(|inside| inside != outside))?;
         self.mount = Some(server);
         Ok(())
     }
@@ -140,11 +125,7 @@ impl<'a> Served<'a> {
             Peer::Ext4 => None,
             Peer::Farshore | Peer::FarshoreOs => {
                 let mut command = Command::new(program(self.place.programs.farshore.as_ref())?);
-                command
-                    .arg("mount")
-                    .arg(home.join("meta"))
-                    .arg(self.dir())
-                    .arg("--foreground");
+                command.arg("mount").arg(home.join("meta")).arg(self.dir()).arg("--foreground");
                 if self.peer == Peer::FarshoreOs {
                     command.args(["--durability", "os"]);
                 }
@@ -152,13 +133,7 @@ impl<'a> Served<'a> {
             }
             Peer::JuicefsSqlite | Peer::JuicefsRedis => {
                 let mut command = Command::new(program(self.place.programs.juicefs.as_ref())?);
-                command.args([
-                    "mount",
-                    "--no-usage-report",
-                    "--no-syslog",
-                    "--backup-meta",
-                    "0",
-                ]);
+                command.args(["mount", "--no-usage-report", "--no-syslog", "--backup-meta", "0"]);
                 command.arg("--cache-dir").arg(home.join("cache"));
                 command.arg(self.juicefs_meta()).arg(self.dir());
                 Some(command)
@@ -179,10 +154,7 @@ impl<'a> Served<'a> {
         };
         server.stop()?;
         if device(&self.dir())? != device(self.home.path())? {
-            bail!(
-                "the server of {} has ended, but its mount is still there",
-                self.peer
-            );
+            bail!("the server of {} has ended, but its mount is still there", self.peer);
         }
         Ok(())
     }
@@ -203,9 +175,7 @@ fn program(path: Option<&PathBuf>) -> Result<&PathBuf> {
 
 /// What JuiceFS accepts as a volume's name.
 fn volume_name(home: &Path) -> String {
-    store::leaf(home)
-        .to_lowercase()
-        .replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
+    store::leaf(home).to_lowercase().replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
 }
 
 fn device(path: &Path) -> std::io::Result<u64> {
@@ -215,17 +185,8 @@ fn device(path: &Path) -> std::io::Result<u64> {
 fn redis(home: &Path, programs: &Programs) -> Result<(Server, u16)> {
     let port = store::free_port()?;
     let mut command = Command::new(program(programs.redis.as_ref())?);
-    command
-        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"])
-        .arg(home);
-    command.args([
-        "--save",
-        "",
-        "--appendonly",
-        "yes",
-        "--appendfsync",
-        "everysec",
-    ]);
+    command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"]).arg(home);
+    command.args(["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]);
     let mut server = Server::start(&command, &home.join("redis.log"))?;
     server.wait_until("Redis", || pong(port).is_ok_and(|pong| pong))?;
     Ok((server, port))

@@ -36,23 +36,14 @@ impl Server {
     pub(crate) fn start(command: &Command, log: &Path) -> Result<Self> {
         let output = File::options().create(true).append(true).open(log)?;
         let mut command = bound_to_this_process(command);
-        command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         // In a group of its own, so that an interrupt at the terminal reaches it through the
         // cleanup alone, and so that what it starts ends with it.
         command.process_group(0);
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot run {command:?}"))?;
+        let child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
         let pid = Pid::from_child(&child);
         running().push(pid);
-        Ok(Self {
-            child,
-            pid,
-            log: log.to_owned(),
-        })
+        Ok(Self { child, pid, log: log.to_owned() })
     }
 
     /// Waits until `ready` says so, while the server lives.
@@ -63,10 +54,7 @@ impl Server {
                 bail!("{what} has not come about: {status}: {}", self.last_words());
             }
             if begun.elapsed() > START {
-                bail!(
-                    "{what} has not come about within {START:?}: {}",
-                    self.last_words()
-                );
+                bail!("{what} has not come about within {START:?}: {}", self.last_words());
             }
             std::thread::sleep(POLL);
         }
@@ -80,10 +68,7 @@ impl Server {
         let begun = Instant::now();
         while self.child.try_wait()?.is_none() {
             if begun.elapsed() > STOP {
-                bail!(
-                    "a server has not ended within {STOP:?}: {}",
-                    self.last_words()
-                );
+                bail!("a server has not ended within {STOP:?}: {}", self.last_words());
             }
             std::thread::sleep(POLL);
         }
@@ -117,9 +102,7 @@ pub(crate) fn kill_all() {
 }
 
 fn running() -> std::sync::MutexGuard<'static, Vec<Pid>> {
-    RUNNING
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    RUNNING.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The same command, asked by the kernel to end when this process is killed; where `setpriv`
@@ -128,18 +111,12 @@ fn bound_to_this_process(command: &Command) -> Command {
     let mut bound = match programs::on_path("setpriv") {
         Some(setpriv) => {
             let mut bound = Command::new(setpriv);
-            bound
-                .args(["--pdeathsig", "TERM", "--"])
-                .arg(command.get_program());
+            bound.args(["--pdeathsig", "TERM", "--"]).arg(command.get_program());
             bound
         }
         None => Command::new(command.get_program()),
     };
     bound.args(command.get_args());
-    bound.envs(
-        command
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
+    bound.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     bound
 }

@@ -42,10 +42,7 @@ impl Stores {
         match self {
             Self::File => format!("file://{}", place.join("store").display()),
             Self::S3 { port, .. } => {
-                format!(
-                    "s3://{BUCKET}/{}?endpoint=http://127.0.0.1:{port}&region=us-east-1",
-                    leaf(place)
-                )
+                format!("s3://{BUCKET}/{}?endpoint=http://127.0.0.1:{port}&region=us-east-1", leaf(place))
             }
         }
     }
@@ -53,20 +50,11 @@ impl Stores {
     /// The arguments by which JuiceFS names the store of the volume in `place`.
     pub(crate) fn juicefs_arguments(&self, place: &Path) -> Vec<String> {
         match self {
-            Self::File => owned(&[
-                "--storage",
-                "file",
-                "--bucket",
-                &format!("{}/", place.join("store").display()),
-            ]),
+            Self::File => owned(&["--storage", "file", "--bucket", &format!("{}/", place.join("store").display())]),
             Self::S3 { port, .. } => {
                 let bucket = format!("http://127.0.0.1:{port}/{BUCKET}");
                 let keys = ["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY];
-                [
-                    owned(&["--storage", "s3", "--bucket", &bucket]),
-                    owned(&keys),
-                ]
-                .concat()
+                [owned(&["--storage", "s3", "--bucket", &bucket]), owned(&keys)].concat()
             }
         }
     }
@@ -74,27 +62,19 @@ impl Stores {
     /// Gives a command what it needs to reach the store.
     pub(crate) fn credentials(&self, command: &mut Command) {
         if let Self::S3 { .. } = self {
-            command
-                .env("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-                .env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
+            command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
             command.env("AWS_EC2_METADATA_DISABLED", "true");
         }
     }
 }
 
 fn owned(arguments: &[&str]) -> Vec<String> {
-    arguments
-        .iter()
-        .map(|argument| (*argument).to_owned())
-        .collect()
+    arguments.iter().map(|argument| (*argument).to_owned()).collect()
 }
 
 /// The name of a volume's place, which is the volume's own too.
 pub(crate) fn leaf(place: &Path) -> String {
-    place
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default()
+    place.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// A port that nobody listens at, whose number plus 10,000 is a port too: SeaweedFS serves
@@ -102,10 +82,7 @@ pub(crate) fn leaf(place: &Path) -> String {
 pub(crate) fn free_port() -> Result<u16> {
     for _ in 0..100 {
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        if port
-            .checked_add(10_000)
-            .is_some_and(|grpc| TcpListener::bind(("127.0.0.1", grpc)).is_ok())
-        {
+        if port.checked_add(10_000).is_some_and(|grpc| TcpListener::bind(("127.0.0.1", grpc)).is_ok()) {
             return Ok(port);
         }
     }
@@ -122,35 +99,15 @@ fn seaweed(home: &Path, programs: &Programs) -> Result<Stores> {
     let config = home.join("s3.json");
     fs::write(&config, identities())?;
     let mut command = Command::new(weed);
-    command.args([
-        "-logtostderr=true",
-        "server",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
-        "-filer",
-        "-s3",
-    ]);
-    command.args([
-        "-master.volumeSizeLimitMB=1024",
-        "-volume.max=2000",
-        "-s3.port.iceberg=0",
-    ]);
-    command.args([
-        format!("-dir={}", dir.display()),
-        format!("-s3.config={}", config.display()),
-    ]);
-    command.args([
-        format!("-master.port={master}"),
-        format!("-volume.port={volume}"),
-    ]);
+    command.args(["-logtostderr=true", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]);
+    command.args(["-master.volumeSizeLimitMB=1024", "-volume.max=2000", "-s3.port.iceberg=0"]);
+    command.args([format!("-dir={}", dir.display()), format!("-s3.config={}", config.display())]);
+    command.args([format!("-master.port={master}"), format!("-volume.port={volume}")]);
     command.args([format!("-filer.port={filer}"), format!("-s3.port={port}")]);
     let mut server = Server::start(&command, &home.join("weed.log"))?;
     server.wait_until("SeaweedFS", || answers(filer) && answers(port))?;
     make_bucket(weed, master, filer)?;
-    Ok(Stores::S3 {
-        port,
-        _server: server,
-    })
+    Ok(Stores::S3 { port, _server: server })
 }
 
 /// True if somebody listens at a port of this machine.
@@ -172,27 +129,13 @@ fn make_bucket(weed: &PathBuf, master: u16, filer: u16) -> Result<()> {
     let begun = Instant::now();
     while begun.elapsed() < BUCKET_DEADLINE {
         let mut command = Command::new(weed);
-        command.args([
-            "shell".to_owned(),
-            format!("-master=127.0.0.1:{master}"),
-            format!("-filer=127.0.0.1:{filer}"),
-        ]);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let mut stdin = child
-            .stdin
-            .take()
-            .context("the shell of SeaweedFS takes no input")?;
+        command.args(["shell".to_owned(), format!("-master=127.0.0.1:{master}"), format!("-filer=127.0.0.1:{filer}")]);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let mut stdin = child.stdin.take().context("the shell of SeaweedFS takes no input")?;
         writeln!(stdin, "s3.bucket.create -name {BUCKET}\ns3.bucket.list")?;
         drop(stdin);
         let output = child.wait_with_output()?;
-        if String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .any(|line| line.trim_start().starts_with(BUCKET))
-        {
+        if String::from_utf8_lossy(&output.stdout).lines().any(|line| line.trim_start().starts_with(BUCKET)) {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(200));

@@ -14,18 +14,9 @@ pub(crate) fn markdown(machine: &Machine, samples: &Samples) -> String {
         text += "\nHow many times as fast (the median of the rounds' own ratios; above 1, Farshore is faster):\n\n";
         text += &aligned(&ratios(samples));
     }
-    let explained = samples
-        .peers()
-        .into_iter()
-        .map(|peer| format!("- {peer}: {}\n", peer.explanation()));
-    let not_run = samples
-        .not_run
-        .iter()
-        .map(|(peer, why)| format!("- {peer}: not run: {why}\n"));
-    let failed = samples
-        .failures
-        .iter()
-        .map(|(peer, why)| format!("- {peer}: failed: {why}\n"));
+    let explained = samples.peers().into_iter().map(|peer| format!("- {peer}: {}\n", peer.explanation()));
+    let not_run = samples.not_run.iter().map(|(peer, why)| format!("- {peer}: not run: {why}\n"));
+    let failed = samples.failures.iter().map(|(peer, why)| format!("- {peer}: failed: {why}\n"));
     text += "\n";
     text.extend(explained.chain(not_run).chain(failed));
     text
@@ -33,41 +24,22 @@ pub(crate) fn markdown(machine: &Machine, samples: &Samples) -> String {
 
 fn medians(samples: &Samples) -> Vec<Vec<String>> {
     let peers = samples.peers();
-    let mut lines = vec![
-        ["workload", "unit"]
-            .into_iter()
-            .chain(peers.iter().map(|peer| peer.name()))
-            .map(str::to_owned)
-            .collect(),
-    ];
+    let mut lines =
+        vec![["workload", "unit"].into_iter().chain(peers.iter().map(|peer| peer.name())).map(str::to_owned).collect()];
     for row in &samples.rows {
-        let values = peers
-            .iter()
-            .map(|peer| row.median(*peer).map_or_else(|| "-".to_owned(), number));
-        lines.push(
-            [row.title.clone(), row.unit.name().to_owned()]
-                .into_iter()
-                .chain(values)
-                .collect(),
-        );
+        let values = peers.iter().map(|peer| row.median(*peer).map_or_else(|| "-".to_owned(), number));
+        lines.push([row.title.clone(), row.unit.name().to_owned()].into_iter().chain(values).collect());
     }
     lines
 }
 
 fn ratios(samples: &Samples) -> Vec<Vec<String>> {
     let pairs = pairs(&samples.peers());
-    let heads = pairs
-        .iter()
-        .map(|(ours, other)| format!("{ours} / {other}"));
-    let mut lines: Vec<Vec<String>> = vec![
-        std::iter::once("workload".to_owned())
-            .chain(heads)
-            .collect(),
-    ];
+    let heads = pairs.iter().map(|(ours, other)| format!("{ours} / {other}"));
+    let mut lines: Vec<Vec<String>> = vec![std::iter::once("workload".to_owned()).chain(heads).collect()];
     for row in &samples.rows {
         let values = pairs.iter().map(|(ours, other)| {
-            row.ratio(*ours, *other)
-                .map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
+            row.ratio(*ours, *other).map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}"))
         });
         lines.push(std::iter::once(row.title.clone()).chain(values).collect());
     }
@@ -77,49 +49,26 @@ fn ratios(samples: &Samples) -> Vec<Vec<String>> {
 /// Each of ours with each of the others.
 fn pairs(peers: &[Peer]) -> Vec<(Peer, Peer)> {
     let (ours, others): (Vec<Peer>, Vec<Peer>) = peers.iter().partition(|peer| peer.is_ours());
-    ours.iter()
-        .flat_map(|ours| others.iter().map(move |other| (*ours, *other)))
-        .collect()
+    ours.iter().flat_map(|ours| others.iter().map(move |other| (*ours, *other))).collect()
 }
 
 /// A Markdown table whose columns line up; the first line is its head, figures go to the right.
 fn aligned(lines: &[Vec<String>]) -> String {
     let columns = lines.first().map_or(0, Vec::len);
-    let width = |column: usize| {
-        lines
-            .iter()
-            .map(|line| line[column].chars().count())
-            .max()
-            .unwrap_or(0)
-            .max(3)
-    };
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0).max(3);
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let line = |cells: &[String]| {
-        let padded = cells
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(column, (cell, width))| match column {
-                0 => format!("| {cell:<width$} "),
-                _ => format!("| {cell:>width$} "),
-            });
+        let padded = cells.iter().zip(&widths).enumerate().map(|(column, (cell, width))| match column {
+            0 => format!("| {cell:<width$} "),
+            _ => format!("| {cell:>width$} "),
+        });
         padded.chain(["|\n".to_owned()]).collect::<String>()
     };
     let rule: Vec<String> = (widths.iter().enumerate())
-        .map(|(column, width)| {
-            if column == 0 {
-                "-".repeat(*width)
-            } else {
-                "-".repeat(width - 1) + ":"
-            }
-        })
+        .map(|(column, width)| if column == 0 { "-".repeat(*width) } else { "-".repeat(width - 1) + ":" })
         .collect();
     let (head, body) = lines.split_at(lines.len().min(1));
-    head.iter()
-        .chain([&rule])
-        .chain(body)
-        .map(|cells| line(cells))
-        .collect()
+    head.iter().chain([&rule]).chain(body).map(|cells| line(cells)).collect()
 }
 
 /// Three figures that count, thousands set apart.
@@ -147,25 +96,14 @@ pub(crate) fn json(machine: &Machine, samples: &Samples) -> String {
         .rows
         .iter()
         .map(|row| {
-            let values: BTreeMap<&str, Vec<f64>> = row
-                .values
-                .iter()
-                .map(|(peer, rounds)| (peer.name(), rounds.values().copied().collect()))
-                .collect();
+            let values: BTreeMap<&str, Vec<f64>> =
+                row.values.iter().map(|(peer, rounds)| (peer.name(), rounds.values().copied().collect())).collect();
             serde_json::json!({ "workload": row.title, "unit": row.unit.name(), "samples": values })
         })
         .collect();
     let told = |peer: &Peer, why: &String| serde_json::json!({ "peer": peer.name(), "why": why });
-    let not_run: Vec<_> = samples
-        .not_run
-        .iter()
-        .map(|(peer, why)| told(peer, why))
-        .collect();
-    let failures: Vec<_> = samples
-        .failures
-        .iter()
-        .map(|(peer, why)| told(peer, why))
-        .collect();
+    let not_run: Vec<_> = samples.not_run.iter().map(|(peer, why)| told(peer, why)).collect();
+    let failures: Vec<_> = samples.failures.iter().map(|(peer, why)| told(peer, why)).collect();
     let value = serde_json::json!({ "machine": machine.lines, "rows": rows, "not_run": not_run, "failures": failures });
     format!("{value:#}\n")
 }
@@ -182,11 +120,7 @@ mod tests {
 
     #[test]
     fn columns_line_up() {
-        let lines =
-            [["workload", "a"], ["x", "12,345"]].map(|line| line.map(str::to_owned).to_vec());
-        assert_eq!(
-            aligned(&lines),
-            "| workload |      a |\n| -------- | -----: |\n| x        | 12,345 |\n"
-        );
+        let lines = [["workload", "a"], ["x", "12,345"]].map(|line| line.map(str::to_owned).to_vec());
+        assert_eq!(aligned(&lines), "| workload |      a |\n| -------- | -----: |\n| x        | 12,345 |\n");
     }
 }

@@ -20,45 +20,25 @@ pub(crate) struct Tree {
 impl Tree {
     /// Packs the first files, by name, of the tree that was asked for or found.
     pub(crate) fn pack(options: &Options, home: &Path) -> Result<Self> {
-        let root = options
-            .tree
-            .clone()
-            .or_else(cargo_registry)
-            .context("no tree was found; name a directory with --tree")?;
+        let root =
+            options.tree.clone().or_else(cargo_registry).context("no tree was found; name a directory with --tree")?;
         let mut paths = Vec::new();
         let bytes = gather(&root, options.sizes().tree_files, &mut paths)?;
         if paths.is_empty() {
             bail!("no files are in {}", root.display());
         }
         let list = home.join("tree.list");
-        let names: Vec<&[u8]> = paths
-            .iter()
-            .map(|path| {
-                path.strip_prefix(&root)
-                    .unwrap_or(path)
-                    .as_os_str()
-                    .as_bytes()
-            })
-            .collect();
+        let names: Vec<&[u8]> =
+            paths.iter().map(|path| path.strip_prefix(&root).unwrap_or(path).as_os_str().as_bytes()).collect();
         fs::write(&list, names.join(&0))?;
         let archive = home.join("tree.tar");
         let mut command = Command::new("tar");
-        command
-            .arg("-cf")
-            .arg(&archive)
-            .arg("-C")
-            .arg(&root)
-            .args(["--null", "-T"])
-            .arg(&list);
+        command.arg("-cf").arg(&archive).arg("-C").arg(&root).args(["--null", "-T"]).arg(&list);
         let status = command.status().context("cannot run tar")?;
         if !status.success() {
             bail!("tar cannot pack {}: {status}", root.display());
         }
-        Ok(Self {
-            archive,
-            files: paths.len(),
-            bytes,
-        })
+        Ok(Self { archive, files: paths.len(), bytes })
     }
 }
 

@@ -19,29 +19,14 @@ pub(super) fn run(served: &mut Served, sizes: &Sizes, meter: &mut Meter) -> Resu
     let path = served.dir().join("big");
     let bytes = sizes.sequential_bytes;
     let mebibytes = bytes >> 20;
-    meter.bytes(
-        &format!("write {mebibytes} MiB, fsync"),
-        bytes,
-        timed(|| write(&path, bytes))?,
-    );
+    meter.bytes(&format!("write {mebibytes} MiB, fsync"), bytes, timed(|| write(&path, bytes))?);
     served.turn_cold()?;
-    meter.bytes(
-        &format!("read {mebibytes} MiB, cold"),
-        bytes,
-        timed(|| read(&path, bytes))?,
-    );
-    meter.bytes(
-        &format!("read {mebibytes} MiB, warm"),
-        bytes,
-        timed(|| read(&path, bytes))?,
-    );
+    meter.bytes(&format!("read {mebibytes} MiB, cold"), bytes, timed(|| read(&path, bytes))?);
+    meter.bytes(&format!("read {mebibytes} MiB, warm"), bytes, timed(|| read(&path, bytes))?);
     served.turn_cold()?;
     let random = timed(|| read_at_random(&path, sizes))?;
     meter.operations(
-        &format!(
-            "read 4 KiB at random in {} MiB, cold",
-            sizes.random_bytes >> 20
-        ),
+        &format!("read 4 KiB at random in {} MiB, cold", sizes.random_bytes >> 20),
         sizes.random_reads,
         random,
     );
@@ -64,11 +49,7 @@ fn read(path: &Path, bytes: u64) -> Result<()> {
     let mut chunk = vec![0; CHUNK];
     for number in 0..bytes / CHUNK as u64 {
         file.read_exact(&mut chunk)?;
-        ensure!(
-            chunk[..8] == number.to_le_bytes(),
-            "{} holds other bytes than were written",
-            path.display()
-        );
+        ensure!(chunk[..8] == number.to_le_bytes(), "{} holds other bytes than were written", path.display());
     }
     Ok(())
 }

@@ -18,45 +18,16 @@ pub(super) fn run(served: &mut Served, sizes: &Sizes, meter: &mut Meter) -> Resu
     let small = served.dir().join("small");
     let medium = served.dir().join("medium");
     write("create files of 4 KiB", &small, SMALL, sizes.files, meter)?;
-    write(
-        "create files of 100 KiB",
-        &medium,
-        MEDIUM,
-        sizes.medium_files,
-        meter,
-    )?;
+    write("create files of 100 KiB", &medium, MEDIUM, sizes.medium_files, meter)?;
     served.turn_cold()?;
-    meter.operations(
-        "list names, cold",
-        sizes.files,
-        timed(|| list_names(&small, sizes.files))?,
-    );
+    meter.operations("list names, cold", sizes.files, timed(|| list_names(&small, sizes.files))?);
     served.turn_cold()?;
-    meter.operations(
-        "list with attributes, cold",
-        sizes.files,
-        timed(|| list_attributes(&small, sizes.files))?,
-    );
-    meter.operations(
-        "list with attributes, warm",
-        sizes.files,
-        timed(|| list_attributes(&small, sizes.files))?,
-    );
+    meter.operations("list with attributes, cold", sizes.files, timed(|| list_attributes(&small, sizes.files))?);
+    meter.operations("list with attributes, warm", sizes.files, timed(|| list_attributes(&small, sizes.files))?);
     read("read files of 4 KiB", &small, SMALL, sizes.files, meter)?;
-    read(
-        "read files of 100 KiB",
-        &medium,
-        MEDIUM,
-        sizes.medium_files,
-        meter,
-    )?;
+    read("read files of 100 KiB", &medium, MEDIUM, sizes.medium_files, meter)?;
     remove("unlink files of 4 KiB", &small, sizes.files, meter)?;
-    remove(
-        "unlink files of 100 KiB",
-        &medium,
-        sizes.medium_files,
-        meter,
-    )
+    remove("unlink files of 100 KiB", &medium, sizes.medium_files, meter)
 }
 
 fn name(number: u64) -> String {
@@ -80,11 +51,7 @@ fn read(title: &str, dir: &Path, length: usize, count: u64, meter: &mut Meter) -
         let path = dir.join(name(number));
         let contents = fs::read(&path)?;
         let right = contents.len() == length && contents[..8] == number.to_le_bytes();
-        ensure!(
-            right,
-            "{} holds other bytes than were written",
-            path.display()
-        );
+        ensure!(right, "{} holds other bytes than were written", path.display());
         Ok(())
     })?;
     meter.operations(title, count, elapsed);
@@ -92,13 +59,7 @@ fn read(title: &str, dir: &Path, length: usize, count: u64, meter: &mut Meter) -
 }
 
 fn remove(title: &str, dir: &Path, count: u64, meter: &mut Meter) -> Result<()> {
-    meter.operations(
-        title,
-        count,
-        dealt(1, count, |number| {
-            Ok(fs::remove_file(dir.join(name(number)))?)
-        })?,
-    );
+    meter.operations(title, count, dealt(1, count, |number| Ok(fs::remove_file(dir.join(name(number)))?))?);
     Ok(())
 }
 
@@ -108,28 +69,16 @@ fn list_names(dir: &Path, count: u64) -> Result<()> {
         entry?;
         found += 1;
     }
-    ensure!(
-        found == count,
-        "{} lists {found} of {count} names",
-        dir.display()
-    );
+    ensure!(found == count, "{} lists {found} of {count} names", dir.display());
     Ok(())
 }
 
 fn list_attributes(dir: &Path, count: u64) -> Result<()> {
     let mut found = 0;
     for entry in fs::read_dir(dir)? {
-        ensure!(
-            entry?.metadata()?.is_file(),
-            "{} holds something that is no file",
-            dir.display()
-        );
+        ensure!(entry?.metadata()?.is_file(), "{} holds something that is no file", dir.display());
         found += 1;
     }
-    ensure!(
-        found == count,
-        "{} lists {found} of {count} names",
-        dir.display()
-    );
+    ensure!(found == count, "{} lists {found} of {count} names", dir.display());
     Ok(())
 }

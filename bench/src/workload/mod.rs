@@ -35,21 +35,13 @@ pub(crate) enum Workload {
 impl Workload {
     pub(crate) const ALL: [Self; 4] = [Self::Data, Self::Names, Self::Files, Self::Tree];
 
-    pub(crate) fn run(
-        self,
-        served: &mut Served,
-        sizes: &Sizes,
-        tree: &Result<Tree>,
-        mut meter: Meter,
-    ) -> Result<()> {
+    pub(crate) fn run(self, served: &mut Served, sizes: &Sizes, tree: &Result<Tree>, mut meter: Meter) -> Result<()> {
         match self {
             Self::Data => data::run(served, sizes, &mut meter),
             Self::Names => names::run(served, sizes, &mut meter),
             Self::Files => files::run(served, sizes, &mut meter),
             Self::Tree => {
-                let tree = tree
-                    .as_ref()
-                    .map_err(|error| anyhow::anyhow!("{error:#}"))?;
+                let tree = tree.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
                 programs::run(served, tree, &mut meter)
             }
         }
@@ -76,25 +68,16 @@ fn timed(work: impl FnOnce() -> Result<()>) -> Result<Duration> {
 
 /// Does `work` for each number below `count`, dealt out to threads in turn; how long it took.
 fn dealt(threads: u64, count: u64, work: impl Fn(u64) -> Result<()> + Sync) -> Result<Duration> {
-    let share = |thread: u64| {
-        (thread..count)
-            .step_by(threads as usize)
-            .try_for_each(&work)
-    };
+    let share = |thread: u64| (thread..count).step_by(threads as usize).try_for_each(&work);
     timed(|| {
         if threads == 1 {
             return share(0);
         }
         std::thread::scope(|scope| {
-            let running: Vec<_> = (0..threads)
-                .map(|thread| scope.spawn(move || share(thread)))
-                .collect();
-            running.into_iter().try_for_each(|thread| {
-                thread
-                    .join()
-                    .ok()
-                    .context("a thread of the workload panicked")?
-            })
+            let running: Vec<_> = (0..threads).map(|thread| scope.spawn(move || share(thread))).collect();
+            running
+                .into_iter()
+                .try_for_each(|thread| thread.join().ok().context("a thread of the workload panicked")?)
         })
     })
 }

@@ -14,11 +14,7 @@ use crate::served::Served;
 pub(super) fn run(served: &mut Served, sizes: &Sizes, meter: &mut Meter) -> Result<()> {
     let (count, root) = (sizes.files, served.dir());
     let one = make_directories(&root.join("one"), sizes)?;
-    meter.operations(
-        "create empty files",
-        count,
-        dealt(1, count, |number| create(&one, number))?,
-    );
+    meter.operations("create empty files", count, dealt(1, count, |number| create(&one, number))?);
     let several = make_directories(&root.join("several"), sizes)?;
     meter.operations(
         &on_threads("create empty files"),
@@ -27,14 +23,8 @@ pub(super) fn run(served: &mut Served, sizes: &Sizes, meter: &mut Meter) -> Resu
     );
     stat(served, sizes, meter, &one, 1, &str::to_owned)?;
     stat(served, sizes, meter, &several, THREADS, &on_threads)?;
-    meter.operations(
-        "unlink empty files",
-        count,
-        dealt(1, count, |number| Ok(fs::remove_file(file(&one, number))?))?,
-    );
-    let unlinked = dealt(THREADS, count, |number| {
-        Ok(fs::remove_file(file(&several, number))?)
-    })?;
+    meter.operations("unlink empty files", count, dealt(1, count, |number| Ok(fs::remove_file(file(&one, number))?))?);
+    let unlinked = dealt(THREADS, count, |number| Ok(fs::remove_file(file(&several, number))?))?;
     meter.operations(&on_threads("unlink empty files"), count, unlinked);
     Ok(())
 }
@@ -51,26 +41,16 @@ fn stat(
     threads: u64,
     title: &dyn Fn(&str) -> String,
 ) -> Result<()> {
-    let look = |number: u64| {
-        fs::symlink_metadata(file(dirs, number % sizes.files))
-            .map(drop)
-            .map_err(Into::into)
-    };
+    let look = |number: u64| fs::symlink_metadata(file(dirs, number % sizes.files)).map(drop).map_err(Into::into);
     served.turn_cold()?;
-    meter.operations(
-        &title("stat, cold"),
-        sizes.files,
-        dealt(threads, sizes.files, look)?,
-    );
+    meter.operations(&title("stat, cold"), sizes.files, dealt(threads, sizes.files, look)?);
     let warm = sizes.files * sizes.warm_passes;
     meter.operations(&title("stat, warm"), warm, dealt(threads, warm, look)?);
     Ok(())
 }
 
 fn make_directories(root: &Path, sizes: &Sizes) -> Result<Vec<PathBuf>> {
-    let dirs: Vec<PathBuf> = (0..sizes.directories)
-        .map(|number| root.join(number.to_string()))
-        .collect();
+    let dirs: Vec<PathBuf> = (0..sizes.directories).map(|number| root.join(number.to_string())).collect();
     for dir in &dirs {
         fs::create_dir_all(dir)?;
     }
