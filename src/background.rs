@@ -31,7 +31,8 @@ fn default_log(subject: &Path) -> PathBuf {
 /// and its process id.
 pub(crate) fn start(process: &ProcessArgs, subject: &Path) -> Result<(PathBuf, u32)> {
     let log = process.log.clone().unwrap_or_else(|| default_log(subject));
-    let file = open_log(&log).with_context(|| format!("cannot write the log {}; choose another with --log", log.display()))?;
+    let file =
+        open_log(&log).with_context(|| format!("cannot write the log {}; choose another with --log", log.display()))?;
     let child = Command::new(std::env::current_exe().context("cannot find this program's own file")?)
         .args(std::env::args_os().skip(1))
         .arg("--background-child")

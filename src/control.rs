@@ -22,7 +22,10 @@ impl Control for RegionControl {
             STATUS => json(self.0.status().await),
             _ => {
                 let (timeout, position) = parse_wait(name)?;
-                self.0.wait(position, timeout).await.map(|reached| if reached { REACHED } else { NOT_REACHED }.to_owned())
+                self.0
+                    .wait(position, timeout)
+                    .await
+                    .map(|reached| if reached { REACHED } else { NOT_REACHED }.to_owned())
             }
         };
         Some(answer.map(String::into_bytes).map_err(|error| FsError::BadVolume(format!("{error:#}"))))

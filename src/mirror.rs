@@ -138,7 +138,11 @@ async fn serve_mounted(
 
 /// Has the kernel forget what every interval changed, in order, on a thread of its own: the
 /// kernel may keep it waiting for readers.
-fn show_to_kernel(invalidator: Invalidator, follower: FollowerHandle, mut applied: mpsc::Receiver<Applied>) -> Result<()> {
+fn show_to_kernel(
+    invalidator: Invalidator,
+    follower: FollowerHandle,
+    mut applied: mpsc::Receiver<Applied>,
+) -> Result<()> {
     let show = move || {
         while let Some(interval) = applied.blocking_recv() {
             invalidator.invalidate(&interval.changed);

@@ -71,7 +71,12 @@ impl Serving {
 }
 
 /// Mounts a volume, off the runtime's own threads.
-pub(crate) async fn mount(serving: &Arc<Serving>, volume: &Arc<Volume>, dir: &Path, cache: CachePolicy) -> Result<Mount> {
+pub(crate) async fn mount(
+    serving: &Arc<Serving>,
+    volume: &Arc<Volume>,
+    dir: &Path,
+    cache: CachePolicy,
+) -> Result<Mount> {
     let (volume, dir) = (Arc::clone(volume), std::path::absolute(dir)?);
     let control = Arc::new(RegionControl(Arc::clone(serving)));
     let runtime = tokio::runtime::Handle::current();

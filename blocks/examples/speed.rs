@@ -1,11 +1,6 @@
 //! Measures hashing, verified reads from the disk cache, and reads from memory:
 //! `cargo run --release -p farshore-blocks --example speed [cache directory]`.
-#![allow(
-    clippy::print_stdout,
-    clippy::wildcard_imports,
-    clippy::unwrap_used,
-    reason = "a measurement for a person"
-)]
+#![allow(clippy::print_stdout, clippy::wildcard_imports, clippy::unwrap_used, reason = "a measurement for a person")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -21,32 +16,22 @@ fn main() {
     let (key, volume) = (BlockKey::new([7; 32]), VolumeId::from_random([7; 16]));
     hashing(&key);
     encoding(&key);
-    let directory = std::env::args()
-        .nth(1)
-        .map_or_else(std::env::temp_dir, Into::into);
+    let directory = std::env::args().nth(1).map_or_else(std::env::temp_dir, Into::into);
     let cache = directory.join(format!("farshore-speed-{}", std::process::id()));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(reading(&key, volume, &cache));
     std::fs::remove_dir_all(cache).unwrap();
 }
 
 fn block(seed: usize) -> Bytes {
     let mut bytes = vec![0; BLOCK_BYTES];
-    let mut stream = blake3::Hasher::new()
-        .update(&seed.to_le_bytes())
-        .finalize_xof();
+    let mut stream = blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof();
     stream.fill(&mut bytes);
     bytes.into()
 }
 
 fn report(what: &str, bytes: usize, took: Duration) {
-    println!(
-        "{what:<48} {:>8.2} GB/s",
-        bytes as f64 / took.as_secs_f64() / 1e9
-    );
+    println!("{what:<48} {:>8.2} GB/s", bytes as f64 / took.as_secs_f64() / 1e9);
 }
 
 /// The best of several rounds: others share the machine.
@@ -73,27 +58,15 @@ fn hashing(key: &BlockKey) {
     let hashes = tree.hashes().clone();
     let check = || BlockTree::check(key, tree.name(), tree.block_len(), hashes.clone()).unwrap();
     let took = best(50, || drop(black_box(check())));
-    println!(
-        "{:<48} {:>8.2} us",
-        "checking 64 group hashes against the name",
-        took.as_secs_f64() * 1e6
-    );
+    println!("{:<48} {:>8.2} us", "checking 64 group hashes against the name", took.as_secs_f64() * 1e6);
 }
 
 fn encoding(key: &BlockKey) {
-    let text: Bytes = "one line of a log, much like the next one\n"
-        .bytes()
-        .cycle()
-        .take(BLOCK_BYTES)
-        .collect();
+    let text: Bytes = "one line of a log, much like the next one\n".bytes().cycle().take(BLOCK_BYTES).collect();
     for (what, plain) in [("noise", block(1)), ("text", text)] {
         for way in [Compression::None, Compression::Lz4, Compression::Zstd] {
             let took = best(10, || drop(black_box(encode(key, &plain, way).unwrap())));
-            report(
-                &format!("encoding {what}, compression {way}"),
-                BLOCK_BYTES,
-                took,
-            );
+            report(&format!("encoding {what}, compression {way}"), BLOCK_BYTES, took);
         }
     }
 }
@@ -109,10 +82,7 @@ async fn reading(key: &BlockKey, volume: VolumeId, cache: &std::path::Path) {
     let reader = || {
         let disk = DiskCache::open(cache, volume, key.clone(), &DiskOptions::default()).unwrap();
         let origin = std::sync::Arc::new(StoreOrigin::new(store.clone()));
-        let options = ReaderOptions {
-            memory_bytes: 1 << 30,
-            ..ReaderOptions::default()
-        };
+        let options = ReaderOptions { memory_bytes: 1 << 30, ..ReaderOptions::default() };
         BlockReader::new(key.clone(), Some(disk), vec![origin], &options)
     };
     let filling = reader();
@@ -121,11 +91,7 @@ async fn reading(key: &BlockKey, volume: VolumeId, cache: &std::path::Path) {
         filling.prefetch(*name).await.unwrap();
     }
     filling.disk().unwrap().flush().await;
-    report(
-        "prefetching into the disk cache",
-        BLOCKS * BLOCK_BYTES,
-        began.elapsed(),
-    );
+    report("prefetching into the disk cache", BLOCKS * BLOCK_BYTES, began.elapsed());
     drop(filling);
     let reader = reader();
     from_disk(&reader, &names).await;
@@ -138,28 +104,15 @@ async fn from_disk(reader: &BlockReader, names: &[BlockName]) {
     let (whole, parts) = names.split_at(names.len() / 2);
     let began = Instant::now();
     for name in whole {
-        reader
-            .read(*name, 0..BLOCK_BYTES as u32, ReadHint::Sequential)
-            .await
-            .unwrap();
+        reader.read(*name, 0..BLOCK_BYTES as u32, ReadHint::Sequential).await.unwrap();
     }
-    report(
-        "disk cache, whole blocks, verified",
-        whole.len() * BLOCK_BYTES,
-        began.elapsed(),
-    );
+    report("disk cache, whole blocks, verified", whole.len() * BLOCK_BYTES, began.elapsed());
     let began = Instant::now();
     for name in parts {
-        reader
-            .read(*name, 2_000_000..2_004_096, ReadHint::Demand)
-            .await
-            .unwrap();
+        reader.read(*name, 2_000_000..2_004_096, ReadHint::Demand).await.unwrap();
     }
     let each = began.elapsed().as_secs_f64() * 1e6 / parts.len() as f64;
-    println!(
-        "{:<48} {each:>8.2} us",
-        "disk cache, 4 KiB of a cold block (a run of 4)"
-    );
+    println!("{:<48} {each:>8.2} us", "disk cache, 4 KiB of a cold block (a run of 4)");
 }
 
 fn from_memory(reader: &BlockReader, names: &[BlockName]) {
@@ -167,11 +120,7 @@ fn from_memory(reader: &BlockReader, names: &[BlockName]) {
     let took = best(5, || {
         for at in 0..reads {
             let start = at % 31 * read_bytes;
-            black_box(
-                reader
-                    .read_memory(&names[0], &(start..start + read_bytes))
-                    .unwrap(),
-            );
+            black_box(reader.read_memory(&names[0], &(start..start + read_bytes)).unwrap());
         }
     });
     let each = took.as_secs_f64() * 1e6 / f64::from(reads);

@@ -24,10 +24,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Opens the client that `url` names. Contacts nothing.
-pub(crate) fn connect(
-    url: &StoreUrl,
-    options: &StoreOptions,
-) -> Result<Arc<dyn ObjectStore>, BlockError> {
+pub(crate) fn connect(url: &StoreUrl, options: &StoreOptions) -> Result<Arc<dyn ObjectStore>, BlockError> {
     match &url.place {
         Place::File(path) => open_directory(path, options),
         Place::Memory(name) => Ok(shared_memory(name)),
@@ -39,16 +36,11 @@ pub(crate) fn connect(
 
 fn open_directory(path: &Path, options: &StoreOptions) -> Result<Arc<dyn ObjectStore>, BlockError> {
     if options.create_directory {
-        std::fs::create_dir_all(path)
-            .map_err(|source| BlockError::directory(path, "create it", source))?;
+        std::fs::create_dir_all(path).map_err(|source| BlockError::directory(path, "create it", source))?;
     }
     if !path.is_dir() {
         let source = std::io::Error::from(std::io::ErrorKind::NotFound);
-        return Err(BlockError::directory(
-            path,
-            "use it as a store (is its disk mounted?)",
-            source,
-        ));
+        return Err(BlockError::directory(path, "use it as a store (is its disk mounted?)", source));
     }
     let store = LocalFileSystem::new_with_prefix(path)
         .map_err(|source| BlockError::from_store("the directory", "be opened", source))?;
@@ -72,16 +64,8 @@ fn shared_memory(name: &str) -> Arc<dyn ObjectStore> {
 }
 
 fn retry_config(options: &StoreOptions) -> RetryConfig {
-    let backoff = BackoffConfig {
-        init_backoff: FIRST_PAUSE,
-        max_backoff: LONGEST_PAUSE,
-        base: 2.,
-    };
-    RetryConfig {
-        backoff,
-        max_retries: options.max_retries,
-        retry_timeout: options.deadline,
-    }
+    let backoff = BackoffConfig { init_backoff: FIRST_PAUSE, max_backoff: LONGEST_PAUSE, base: 2. };
+    RetryConfig { backoff, max_retries: options.max_retries, retry_timeout: options.deadline }
 }
 
 /// The client settings that every kind shares, as object_store spells durations.
@@ -89,21 +73,12 @@ fn client_settings(options: &StoreOptions) -> [(ClientConfigKey, String); 2] {
     let millis = |duration: Duration| format!("{}ms", duration.as_millis());
     [
         (ClientConfigKey::Timeout, millis(options.request_timeout)),
-        (
-            ClientConfigKey::ConnectTimeout,
-            millis(CONNECT_TIMEOUT.min(options.request_timeout)),
-        ),
+        (ClientConfigKey::ConnectTimeout, millis(CONNECT_TIMEOUT.min(options.request_timeout))),
     ]
 }
 
-fn open_s3(
-    url: &StoreUrl,
-    bucket: &Bucket,
-    options: &StoreOptions,
-) -> Result<Arc<dyn ObjectStore>, BlockError> {
-    let mut builder = AmazonS3Builder::from_env()
-        .with_bucket_name(&bucket.name)
-        .with_retry(retry_config(options));
+fn open_s3(url: &StoreUrl, bucket: &Bucket, options: &StoreOptions) -> Result<Arc<dyn ObjectStore>, BlockError> {
+    let mut builder = AmazonS3Builder::from_env().with_bucket_name(&bucket.name).with_retry(retry_config(options));
     for (key, value) in client_settings(options) {
         builder = builder.with_config(AmazonS3ConfigKey::Client(key), value);
     }
@@ -122,11 +97,7 @@ fn open_s3(
 /// cloud's address for them would only hang.
 fn check_s3_credentials(url: &StoreUrl, builder: &AmazonS3Builder) -> Result<(), BlockError> {
     use AmazonS3ConfigKey::{AccessKeyId, SkipSignature, WebIdentityTokenFile};
-    let given = |key| {
-        builder
-            .get_config_value(&key)
-            .is_some_and(|value| !value.is_empty() && value != "false")
-    };
+    let given = |key| builder.get_config_value(&key).is_some_and(|value| !value.is_empty() && value != "false");
     if given(AccessKeyId) || given(SkipSignature) || given(WebIdentityTokenFile) {
         return Ok(());
     }
@@ -134,14 +105,9 @@ fn check_s3_credentials(url: &StoreUrl, builder: &AmazonS3Builder) -> Result<(),
     Err(invalid(&url.to_string(), way_out))
 }
 
-fn open_gcs(
-    url: &StoreUrl,
-    bucket: &Bucket,
-    options: &StoreOptions,
-) -> Result<Arc<dyn ObjectStore>, BlockError> {
-    let mut builder = GoogleCloudStorageBuilder::from_env()
-        .with_bucket_name(&bucket.name)
-        .with_retry(retry_config(options));
+fn open_gcs(url: &StoreUrl, bucket: &Bucket, options: &StoreOptions) -> Result<Arc<dyn ObjectStore>, BlockError> {
+    let mut builder =
+        GoogleCloudStorageBuilder::from_env().with_bucket_name(&bucket.name).with_retry(retry_config(options));
     for (key, value) in client_settings(options) {
         builder = builder.with_config(GoogleConfigKey::Client(key), value);
     }
@@ -158,23 +124,14 @@ fn open_gcs(
     built(url, builder.build())
 }
 
-fn open_azure(
-    url: &StoreUrl,
-    bucket: &Bucket,
-    options: &StoreOptions,
-) -> Result<Arc<dyn ObjectStore>, BlockError> {
-    let mut builder = MicrosoftAzureBuilder::from_env()
-        .with_container_name(&bucket.name)
-        .with_retry(retry_config(options));
+fn open_azure(url: &StoreUrl, bucket: &Bucket, options: &StoreOptions) -> Result<Arc<dyn ObjectStore>, BlockError> {
+    let mut builder =
+        MicrosoftAzureBuilder::from_env().with_container_name(&bucket.name).with_retry(retry_config(options));
     for (key, value) in client_settings(options) {
         builder = builder.with_config(AzureConfigKey::Client(key), value);
     }
     for (key, value) in &url.settings {
-        let known = if key == "account" {
-            "account_name"
-        } else {
-            key
-        };
+        let known = if key == "account" { "account_name" } else { key };
         builder = builder.with_config(known.parse().map_err(|_| unknown_setting(url, key))?, value);
     }
     if let Some(endpoint) = url.setting("endpoint") {
@@ -183,21 +140,15 @@ fn open_azure(
     built(url, builder.build())
 }
 
-fn built(
-    url: &StoreUrl,
-    built: object_store::Result<impl ObjectStore>,
-) -> Result<Arc<dyn ObjectStore>, BlockError> {
-    let store = built.map_err(|source| {
-        BlockError::from_store(&url.to_string(), "be opened with these settings", source)
-    })?;
+fn built(url: &StoreUrl, built: object_store::Result<impl ObjectStore>) -> Result<Arc<dyn ObjectStore>, BlockError> {
+    let store =
+        built.map_err(|source| BlockError::from_store(&url.to_string(), "be opened with these settings", source))?;
     Ok(Arc::new(store))
 }
 
 fn unknown_setting(url: &StoreUrl, key: &str) -> BlockError {
     invalid(
         &url.to_string(),
-        &format!(
-            "no setting is called {key:?}; usual ones are endpoint, region, access_key_id and secret_access_key"
-        ),
+        &format!("no setting is called {key:?}; usual ones are endpoint, region, access_key_id and secret_access_key"),
     )
 }

@@ -29,9 +29,7 @@ impl Compression {
 
     /// The way that a stored block's byte stands for.
     pub(crate) fn from_code(code: u8) -> Option<Self> {
-        [Self::None, Self::Lz4, Self::Zstd]
-            .into_iter()
-            .find(|way| way.code() == code)
+        [Self::None, Self::Lz4, Self::Zstd].into_iter().find(|way| way.code() == code)
     }
 
     /// The compressed bytes, or nothing when that is not worth it: a compressed block can only
@@ -65,9 +63,7 @@ impl FromStr for Compression {
             "none" => Ok(Self::None),
             "lz4" => Ok(Self::Lz4),
             "zstd" => Ok(Self::Zstd),
-            other => Err(format!(
-                "{other:?} is no compression; use none, lz4 or zstd"
-            )),
+            other => Err(format!("{other:?} is no compression; use none, lz4 or zstd")),
         }
     }
 }
@@ -91,10 +87,7 @@ mod tests {
         let plain = b"many times the same words, ".repeat(100);
         for way in [Compression::Lz4, Compression::Zstd] {
             let packed = way.pack(&plain).unwrap();
-            assert_eq!(
-                way.unpack(&packed, plain.len()).as_deref(),
-                Some(plain.as_slice())
-            );
+            assert_eq!(way.unpack(&packed, plain.len()).as_deref(), Some(plain.as_slice()));
             assert_eq!(way.unpack(&packed, plain.len() - 1), None);
             assert_eq!(way.unpack(&packed, plain.len() + 1), None);
             assert_eq!(way.pack(&[]), None);

@@ -21,10 +21,7 @@ pub(crate) struct DurableDirs {
 
 impl DurableDirs {
     pub(crate) fn new(root: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-            settled: Mutex::new(BTreeSet::new()),
-        }
+        Self { root: root.to_owned(), settled: Mutex::new(BTreeSet::new()) }
     }
 
     /// Makes the directories above `object` last, if this process has not done so yet.
@@ -36,11 +33,8 @@ impl DurableDirs {
             return Ok(());
         }
         let (root, below) = (self.root.clone(), parent.to_string());
-        let synced =
-            tokio::task::spawn_blocking(move || sync_upwards(&root, &root.join(below))).await;
-        synced.map_err(|_| BlockError::Stopped {
-            what: "the fsync of a store's directories".to_owned(),
-        })??;
+        let synced = tokio::task::spawn_blocking(move || sync_upwards(&root, &root.join(below))).await;
+        synced.map_err(|_| BlockError::Stopped { what: "the fsync of a store's directories".to_owned() })??;
         self.settled.lock().insert(parent);
         Ok(())
     }
@@ -48,11 +42,7 @@ impl DurableDirs {
 
 /// The leaf itself was fsynced with the file; its name is in its parent, and so on up to the root.
 fn sync_upwards(root: &Path, leaf: &Path) -> Result<(), BlockError> {
-    for directory in leaf
-        .ancestors()
-        .skip(1)
-        .take_while(|directory| directory.starts_with(root))
-    {
+    for directory in leaf.ancestors().skip(1).take_while(|directory| directory.starts_with(root)) {
         let synced = std::fs::File::open(directory).and_then(|opened| opened.sync_all());
         synced.map_err(|source| BlockError::directory(directory, "fsync it", source))?;
     }

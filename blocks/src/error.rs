@@ -60,9 +60,7 @@ pub enum Fault {
         index: u32,
     },
     /// A run that is not made of whole groups of the block.
-    #[error(
-        "{run_bytes} bytes from group {first_group} are no run of whole groups of {block_len} bytes"
-    )]
+    #[error("{run_bytes} bytes from group {first_group} are no run of whole groups of {block_len} bytes")]
     Run {
         /// Where the run begins.
         first_group: u32,
@@ -174,10 +172,7 @@ pub enum BlockError {
         store: String,
     },
     /// The store refuses these credentials.
-    #[error(
-        "{store} refuses to {action}: {}; check its credentials and permissions",
-        one_line(source)
-    )]
+    #[error("{store} refuses to {action}: {}; check its credentials and permissions", one_line(source))]
     Refused {
         /// The store.
         store: String,
@@ -284,54 +279,32 @@ impl BlockError {
     }
 
     /// Tells a full or refusing store from any other failure.
-    pub(crate) fn from_store(
-        store: &str,
-        action: &'static str,
-        source: object_store::Error,
-    ) -> Self {
+    pub(crate) fn from_store(store: &str, action: &'static str, source: object_store::Error) -> Self {
         let store = store.to_owned();
         if is_full(&source) {
             return Self::Full { store };
         }
         let refused = matches!(
             source,
-            object_store::Error::PermissionDenied { .. }
-                | object_store::Error::Unauthenticated { .. }
+            object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }
         );
         let denied = io_kind(&source) == Some(std::io::ErrorKind::PermissionDenied);
         let source = Arc::new(source);
         if refused || denied {
-            return Self::Refused {
-                store,
-                action,
-                source,
-            };
+            return Self::Refused { store, action, source };
         }
-        Self::Store {
-            store,
-            action,
-            source,
-        }
+        Self::Store { store, action, source }
     }
 
-    pub(crate) fn directory(
-        path: &std::path::Path,
-        action: &'static str,
-        source: std::io::Error,
-    ) -> Self {
-        Self::Directory {
-            path: path.to_owned(),
-            action,
-            source: Arc::new(source),
-        }
+    pub(crate) fn directory(path: &std::path::Path, action: &'static str, source: std::io::Error) -> Self {
+        Self::Directory { path: path.to_owned(), action, source: Arc::new(source) }
     }
 }
 
 fn is_full(error: &object_store::Error) -> bool {
     use std::io::ErrorKind::{QuotaExceeded, StorageFull};
     let kind = io_kind(error);
-    matches!(kind, Some(StorageFull | QuotaExceeded))
-        || error.to_string().contains("507 Insufficient Storage")
+    matches!(kind, Some(StorageFull | QuotaExceeded)) || error.to_string().contains("507 Insufficient Storage")
 }
 
 /// The kind of the operating system's error at the bottom of a store's error, if one is there.

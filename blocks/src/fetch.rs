@@ -52,10 +52,7 @@ impl VerifiedPiece {
         }
         let past_end = wanted.needed.end > self.tree.hashes().count();
         if past_end && !self.ends_block() {
-            return Err(Fault::PastEnd {
-                wanted: wanted.needed.clone(),
-                block_len,
-            });
+            return Err(Fault::PastEnd { wanted: wanted.needed.clone(), block_len });
         }
         Ok(())
     }
@@ -108,11 +105,7 @@ impl Fetcher {
     fn none_gave(&self, name: BlockName, because: BlockError) -> BlockError {
         match self.sources.len() {
             0 | 1 => because,
-            tried => BlockError::Unavailable {
-                name,
-                tried,
-                because: Box::new(because),
-            },
+            tried => BlockError::Unavailable { name, tried, because: Box::new(because) },
         }
     }
 
@@ -131,49 +124,30 @@ impl Fetcher {
         let (key, wanted) = (self.key.clone(), wanted.clone());
         let inline = piece.data.len() <= INLINE_VERIFY_BYTES;
         let work = move || verify(&key, name, piece, &wanted);
-        let verified = if inline {
-            work()
-        } else {
-            off_thread(name, work).await?
-        };
+        let verified = if inline { work() } else { off_thread(name, work).await? };
         verified.map_err(|fault| BlockError::from_fault(name, origin.label(), fault))
     }
 }
 
 /// Of two origins' errors, the one that tells the caller to try again, or else the later.
 fn more_hopeful(old: BlockError, new: BlockError) -> BlockError {
-    if old.remedy() == Remedy::Retry {
-        old
-    } else {
-        new
-    }
+    if old.remedy() == Remedy::Retry { old } else { new }
 }
 
 async fn off_thread<T: Send + 'static>(
     name: BlockName,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, BlockError> {
-    let stopped = |_| BlockError::Stopped {
-        what: format!("the check of block {name}"),
-    };
+    let stopped = |_| BlockError::Stopped { what: format!("the check of block {name}") };
     tokio::task::spawn_blocking(work).await.map_err(stopped)
 }
 
 /// Proves what an origin sent: its hashes, then every group of its data, then that nothing lacks.
-fn verify(
-    key: &BlockKey,
-    name: BlockName,
-    piece: BlockPiece,
-    wanted: &Wanted,
-) -> Result<VerifiedPiece, Fault> {
+fn verify(key: &BlockKey, name: BlockName, piece: BlockPiece, wanted: &Wanted) -> Result<VerifiedPiece, Fault> {
     let (first_group, data) = (piece.first_group, piece.data);
     let tree = BlockTree::check(key, name, piece.block_len, piece.hashes)?;
     tree.verify_run(key, first_group, &data)?;
-    let verified = VerifiedPiece {
-        tree,
-        first_group,
-        data,
-    };
+    let verified = VerifiedPiece { tree, first_group, data };
     verified.check_covers(wanted)?;
     Ok(verified)
 }

@@ -59,41 +59,18 @@ pub(crate) struct Ticket {
 
 impl Flights {
     /// Joins a flight that brings all of `needed`, or begins one for `groups`.
-    pub(crate) fn board(
-        self: &Arc<Self>,
-        name: BlockName,
-        needed: &Range<u32>,
-        groups: Range<u32>,
-    ) -> Boarding {
+    pub(crate) fn board(self: &Arc<Self>, name: BlockName, needed: &Range<u32>, groups: Range<u32>) -> Boarding {
         let mut table = self.0.lock();
-        let brings = |flight: &&Flight| {
-            flight.groups.start <= needed.start && needed.end <= flight.groups.end
-        };
-        if let Some(flight) = table
-            .flights
-            .get(&name)
-            .and_then(|flights| flights.iter().find(brings))
-        {
+        let brings = |flight: &&Flight| flight.groups.start <= needed.start && needed.end <= flight.groups.end;
+        if let Some(flight) = table.flights.get(&name).and_then(|flights| flights.iter().find(brings)) {
             return Boarding::Wait(flight.landing.clone());
         }
         table.last_number += 1;
         let number = table.last_number;
         let (sender, receiver) = oneshot::channel();
         let landing = receiver.shared();
-        table.flights.entry(name).or_default().push(Flight {
-            number,
-            groups,
-            landing: landing.clone(),
-        });
-        Boarding::Fly(
-            landing,
-            Ticket {
-                flights: Arc::clone(self),
-                name,
-                number,
-                sender: Some(sender),
-            },
-        )
+        table.flights.entry(name).or_default().push(Flight { number, groups, landing: landing.clone() });
+        Boarding::Fly(landing, Ticket { flights: Arc::clone(self), name, number, sender: Some(sender) })
     }
 
     fn remove(&self, name: BlockName, number: u64) {

@@ -53,10 +53,7 @@ pub fn encode(
 ) -> Result<(BlockTree, EncodedBlock), BlockError> {
     let limit = MAX_BLOCK_BYTES as usize;
     if plain.len() > limit {
-        return Err(BlockError::TooLarge {
-            len: plain.len(),
-            limit,
-        });
+        return Err(BlockError::TooLarge { len: plain.len(), limit });
     }
     let tree = BlockTree::of(key, plain);
     let (way, payload) = match compression.pack(plain) {
@@ -94,21 +91,12 @@ pub struct BlockHead {
 impl BlockHead {
     /// Reads the fixed part from the first bytes of an object.
     pub fn parse(object: &[u8]) -> Result<Self, Fault> {
-        let short = Fault::Length {
-            expected: HEADER_BYTES as u64,
-            found: object.len() as u64,
-        };
+        let short = Fault::Length { expected: HEADER_BYTES as u64, found: object.len() as u64 };
         let head: &[u8; HEADER_BYTES] = object.first_chunk().ok_or(short)?;
         check_marks(head)?;
-        let compression = Compression::from_code(head[10]).ok_or(Fault::Unknown {
-            field: "compression",
-            found: u64::from(head[10]),
-        })?;
-        let parsed = Self {
-            compression,
-            plain_len: number(head, 16),
-            stored_len: number(head, 20),
-        };
+        let compression = Compression::from_code(head[10])
+            .ok_or(Fault::Unknown { field: "compression", found: u64::from(head[10]) })?;
+        let parsed = Self { compression, plain_len: number(head, 16), stored_len: number(head, 20) };
         parsed.check_lengths()?;
         Ok(parsed)
     }
@@ -143,10 +131,7 @@ impl BlockHead {
     /// The group hashes, from an object's first bytes.
     pub fn hashes(&self, object: &Bytes) -> Result<GroupHashes, Fault> {
         if object.len() < self.payload_at() {
-            return Err(Fault::Length {
-                expected: self.payload_at() as u64,
-                found: object.len() as u64,
-            });
+            return Err(Fault::Length { expected: self.payload_at() as u64, found: object.len() as u64 });
         }
         GroupHashes::try_from(object.slice(HEADER_BYTES..self.payload_at()))
     }
@@ -154,35 +139,24 @@ impl BlockHead {
     /// The plain bytes of a whole object.
     pub fn unpack(&self, object: &Bytes) -> Result<Bytes, Fault> {
         if object.len() != self.object_bytes() {
-            return Err(Fault::Length {
-                expected: self.object_bytes() as u64,
-                found: object.len() as u64,
-            });
+            return Err(Fault::Length { expected: self.object_bytes() as u64, found: object.len() as u64 });
         }
         let payload = object.slice(self.payload_at()..);
         if self.is_plain() {
             return Ok(payload);
         }
         let plain = self.compression.unpack(&payload, self.plain_len as usize);
-        plain.map(Bytes::from).ok_or(Fault::Payload {
-            plain_len: self.plain_len,
-        })
+        plain.map(Bytes::from).ok_or(Fault::Payload { plain_len: self.plain_len })
     }
 
     fn check_lengths(&self) -> Result<(), Fault> {
         if self.plain_len > MAX_BLOCK_BYTES {
-            return Err(Fault::Field {
-                field: "length",
-                found: u64::from(self.plain_len),
-            });
+            return Err(Fault::Field { field: "length", found: u64::from(self.plain_len) });
         }
         let equal = self.stored_len == self.plain_len;
         let smaller = self.stored_len < self.plain_len;
         let fits = if self.is_plain() { equal } else { smaller };
-        fits.then_some(()).ok_or(Fault::Field {
-            field: "stored length",
-            found: u64::from(self.stored_len),
-        })
+        fits.then_some(()).ok_or(Fault::Field { field: "stored length", found: u64::from(self.stored_len) })
     }
 }
 
@@ -191,12 +165,7 @@ fn check_marks(head: &[u8; HEADER_BYTES]) -> Result<(), Fault> {
     if &head[..8] != MAGIC {
         return Err(Fault::Magic);
     }
-    let unknown = |field, found: u32| {
-        Err(Fault::Unknown {
-            field,
-            found: u64::from(found),
-        })
-    };
+    let unknown = |field, found: u32| Err(Fault::Unknown { field, found: u64::from(found) });
     match u16::from_be_bytes([head[8], head[9]]) {
         FORMAT_VERSION => {}
         version => return unknown("format version", u32::from(version)),
@@ -221,20 +190,11 @@ fn number(head: &[u8; HEADER_BYTES], at: usize) -> u32 {
 /// Reads a whole stored object back and verifies every byte of it against `name`.
 ///
 /// `place` is where the object came from, for the error.
-pub fn decode(
-    key: &BlockKey,
-    name: BlockName,
-    object: &Bytes,
-    place: &str,
-) -> Result<(BlockTree, Bytes), BlockError> {
+pub fn decode(key: &BlockKey, name: BlockName, object: &Bytes, place: &str) -> Result<(BlockTree, Bytes), BlockError> {
     decode_parts(key, name, object).map_err(|fault| BlockError::from_fault(name, place, fault))
 }
 
-fn decode_parts(
-    key: &BlockKey,
-    name: BlockName,
-    object: &Bytes,
-) -> Result<(BlockTree, Bytes), Fault> {
+fn decode_parts(key: &BlockKey, name: BlockName, object: &Bytes) -> Result<(BlockTree, Bytes), Fault> {
     let head = BlockHead::parse(object)?;
     let tree = BlockTree::check(key, name, head.block_len(), head.hashes(object)?)?;
     let plain = head.unpack(object)?;
@@ -265,17 +225,12 @@ mod tests {
 
     #[test]
     fn compresses_only_what_shrinks() {
-        let noise: Bytes = (0..200_000u32)
-            .map(|at| blake3::hash(&at.to_le_bytes()).as_bytes()[0])
-            .collect();
+        let noise: Bytes = (0..200_000u32).map(|at| blake3::hash(&at.to_le_bytes()).as_bytes()[0]).collect();
         for way in WAYS {
             let (_, object) = object_of(&noise, way);
             assert!(BlockHead::parse(&object).unwrap().is_plain());
             let (_, object) = object_of(&repetitive(200_000, 50), way);
-            assert_eq!(
-                BlockHead::parse(&object).unwrap().is_plain(),
-                way == Compression::None
-            );
+            assert_eq!(BlockHead::parse(&object).unwrap().is_plain(), way == Compression::None);
         }
     }
 
@@ -283,20 +238,13 @@ mod tests {
     fn what_is_not_known_stops_with_its_own_error() {
         let plain = repetitive(70_000, 9);
         let (name, object) = object_of(&plain, Compression::None);
-        for (at, field) in [
-            (8, "version"),
-            (10, "compression"),
-            (11, "encryption"),
-            (13, "group size"),
-            (31, "reserved"),
-        ] {
+        for (at, field) in
+            [(8, "version"), (10, "compression"), (11, "encryption"), (13, "group size"), (31, "reserved")]
+        {
             let mut changed = object.to_vec();
             changed[at] ^= 0x80;
             let error = decode(&key(), name, &changed.into(), "a test").unwrap_err();
-            assert!(
-                matches!(error, BlockError::Unsupported { .. }),
-                "{field}: {error}"
-            );
+            assert!(matches!(error, BlockError::Unsupported { .. }), "{field}: {error}");
             assert!(error.to_string().contains(field), "{field}: {error}");
         }
     }
@@ -307,25 +255,13 @@ mod tests {
         let mut changed = object.to_vec();
         changed[16..20].copy_from_slice(&u32::MAX.to_be_bytes());
         let error = decode(&key(), name, &changed.into(), "a test").unwrap_err();
-        assert!(
-            matches!(
-                error,
-                BlockError::Corrupt {
-                    fault: Fault::Field { .. },
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, BlockError::Corrupt { fault: Fault::Field { .. }, .. }), "{error}");
     }
 
     #[test]
     fn a_block_over_the_limit_is_refused() {
         let plain = Bytes::from(vec![0; MAX_BLOCK_BYTES as usize + 1]);
-        assert!(matches!(
-            encode(&key(), &plain, Compression::None),
-            Err(BlockError::TooLarge { .. })
-        ));
+        assert!(matches!(encode(&key(), &plain, Compression::None), Err(BlockError::TooLarge { .. })));
     }
 
     proptest! {

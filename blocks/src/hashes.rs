@@ -6,9 +6,7 @@
 
 use std::ops::Range;
 
-use blake3::hazmat::{
-    ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root,
-};
+use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use bytes::Bytes;
 use farshore_proto::BlockName;
 use farshore_proto::limits::GROUP_BYTES;
@@ -59,9 +57,7 @@ impl GroupHashes {
 
     fn hash(&self, index: u32) -> ChainingValue {
         let at = index as usize * HASH_BYTES;
-        self.0[at..at + HASH_BYTES]
-            .try_into()
-            .expect("32 bytes were sliced")
+        self.0[at..at + HASH_BYTES].try_into().expect("32 bytes were sliced")
     }
 
     fn merge(&self, key: &BlockKey) -> blake3::Hash {
@@ -83,11 +79,8 @@ impl TryFrom<Bytes> for GroupHashes {
 
     /// Hashes that came from a store or a peer: whole ones, and not more than a block may have.
     fn try_from(bytes: Bytes) -> Result<Self, Fault> {
-        if !bytes.len().is_multiple_of(HASH_BYTES) || bytes.len() / HASH_BYTES > MAX_GROUPS as usize
-        {
-            return Err(Fault::Hashes {
-                found_bytes: bytes.len(),
-            });
+        if !bytes.len().is_multiple_of(HASH_BYTES) || bytes.len() / HASH_BYTES > MAX_GROUPS as usize {
+            return Err(Fault::Hashes { found_bytes: bytes.len() });
         }
         Ok(Self(bytes))
     }
@@ -122,36 +115,20 @@ pub struct BlockTree {
 
 impl BlockTree {
     /// Accepts the hashes if they are as many as `block_len` needs and merge to `name`.
-    pub fn check(
-        key: &BlockKey,
-        name: BlockName,
-        block_len: u32,
-        hashes: GroupHashes,
-    ) -> Result<Self, Fault> {
+    pub fn check(key: &BlockKey, name: BlockName, block_len: u32, hashes: GroupHashes) -> Result<Self, Fault> {
         if hashes.count() != group_count(block_len) {
-            return Err(Fault::HashCount {
-                block_len,
-                found: hashes.count(),
-            });
+            return Err(Fault::HashCount { block_len, found: hashes.count() });
         }
         if hashes.root(key) != name {
             return Err(Fault::Root);
         }
-        Ok(Self {
-            name,
-            block_len,
-            hashes,
-        })
+        Ok(Self { name, block_len, hashes })
     }
 
     /// The tree of bytes that are at hand. `block` must not be longer than a block may be.
     pub fn of(key: &BlockKey, block: &[u8]) -> Self {
         let hashes = GroupHashes::of(key, block);
-        Self {
-            name: hashes.root(key),
-            block_len: block.len() as u32,
-            hashes,
-        }
+        Self { name: hashes.root(key), block_len: block.len() as u32, hashes }
     }
 
     /// The block's name.
@@ -171,9 +148,7 @@ impl BlockTree {
 
     /// Whether `bytes` are group `index` of the block, length included.
     pub fn verify_group(&self, key: &BlockKey, index: u32, bytes: &[u8]) -> bool {
-        if index >= self.hashes.count()
-            || bytes.len() != bytes_of_group(index, self.block_len).len()
-        {
+        if index >= self.hashes.count() || bytes.len() != bytes_of_group(index, self.block_len).len() {
             return false;
         }
         hash_group(key, index, self.hashes.count() == 1, bytes) == self.hashes.hash(index)
@@ -191,20 +166,10 @@ impl BlockTree {
     }
 
     fn groups_of_run(&self, first_group: u32, run_bytes: usize) -> Result<Range<u32>, Fault> {
-        let misfit = Fault::Run {
-            first_group,
-            run_bytes,
-            block_len: self.block_len,
-        };
-        let count =
-            u32::try_from(run_bytes.div_ceil(GROUP_BYTES as usize)).map_err(|_| misfit.clone())?;
-        let groups = first_group
-            ..first_group
-                .checked_add(count)
-                .ok_or_else(|| misfit.clone())?;
-        if groups.end > self.hashes.count()
-            || bytes_of_groups(&groups, self.block_len).len() != run_bytes
-        {
+        let misfit = Fault::Run { first_group, run_bytes, block_len: self.block_len };
+        let count = u32::try_from(run_bytes.div_ceil(GROUP_BYTES as usize)).map_err(|_| misfit.clone())?;
+        let groups = first_group..first_group.checked_add(count).ok_or_else(|| misfit.clone())?;
+        if groups.end > self.hashes.count() || bytes_of_groups(&groups, self.block_len).len() != run_bytes {
             return Err(misfit);
         }
         Ok(groups)
@@ -221,9 +186,7 @@ mod tests {
     const KEY: [u8; 32] = [3; 32];
 
     fn pattern(len: usize) -> Vec<u8> {
-        (0..len as u32)
-            .map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8)
-            .collect()
+        (0..len as u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
     }
 
     fn assert_agrees(len: usize) {
@@ -236,18 +199,7 @@ mod tests {
     #[test]
     fn the_root_of_the_groups_is_the_keyed_hash() {
         let group = GROUP_BYTES as usize;
-        for len in [
-            0,
-            1,
-            1024,
-            group - 1,
-            group,
-            group + 1,
-            2 * group,
-            3 * group,
-            5 * group + 77,
-            64 * group,
-        ] {
+        for len in [0, 1, 1024, group - 1, group, group + 1, 2 * group, 3 * group, 5 * group + 77, 64 * group] {
             assert_agrees(len);
         }
         for groups in 2..=33 {
@@ -265,10 +217,7 @@ mod tests {
         assert!(tree.verify_group(&key, 0, group) && tree.verify_group(&key, 1, group));
         assert!(!tree.verify_group(&key, 2, group) && !tree.verify_group(&key, 3, group));
         assert!(!tree.verify_group(&key, 0, &group[1..]));
-        assert!(
-            tree.verify_run(&key, 1, &block[GROUP_BYTES as usize..])
-                .is_ok()
-        );
+        assert!(tree.verify_run(&key, 1, &block[GROUP_BYTES as usize..]).is_ok());
         assert!(tree.verify_run(&key, u32::MAX, group).is_err());
     }
 
@@ -283,11 +232,7 @@ mod tests {
         let forged = GroupHashes::try_from(Bytes::from(forged)).unwrap();
         let name = name_of(&key, &block);
         let tree = BlockTree::check(&key, name, 3 * GROUP_BYTES, forged).unwrap();
-        assert!(!tree.verify_group(
-            &key,
-            2,
-            &block[2 * GROUP_BYTES as usize..][..GROUP_BYTES as usize]
-        ));
+        assert!(!tree.verify_group(&key, 2, &block[2 * GROUP_BYTES as usize..][..GROUP_BYTES as usize]));
     }
 
     proptest! {

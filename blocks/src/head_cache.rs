@@ -70,29 +70,18 @@ impl HeadCache {
 }
 
 /// The groups by a head that may be out of date; nothing if it is, or if anything fails.
-async fn get_known(
-    store: &BlockStore,
-    name: BlockName,
-    head: &Head,
-    groups: &Range<u32>,
-) -> Option<BlockPiece> {
+async fn get_known(store: &BlockStore, name: BlockName, head: &Head, groups: &Range<u32>) -> Option<BlockPiece> {
     if !head.fixed.is_plain() {
         return store.get_whole(name).await.ok();
     }
-    let wanted = head
-        .fixed
-        .plain_at(&clamp_groups(groups, head.fixed.block_len()));
+    let wanted = head.fixed.plain_at(&clamp_groups(groups, head.fixed.block_len()));
     if wanted.is_empty() {
         return None;
     }
-    let data = store
-        .get_range(name, wanted.start as u64..wanted.end as u64)
-        .await
-        .ok()?;
+    let data = store.get_range(name, wanted.start as u64..wanted.end as u64).await.ok()?;
     let piece = head.piece(groups, &data, wanted.start).ok()?;
     let tree = BlockTree::check(store.key(), name, piece.block_len, piece.hashes.clone()).ok()?;
-    tree.verify_run(store.key(), piece.first_group, &piece.data)
-        .ok()?;
+    tree.verify_run(store.key(), piece.first_group, &piece.data).ok()?;
     Some(piece)
 }
 
@@ -101,37 +90,21 @@ impl Head {
         let fixed = BlockHead::parse(object)?;
         let hashes_end = fixed.payload_at();
         if object.len() < hashes_end {
-            return Err(Fault::Length {
-                expected: hashes_end as u64,
-                found: object.len() as u64,
-            });
+            return Err(Fault::Length { expected: hashes_end as u64, found: object.len() as u64 });
         }
         // A copy: a slice would keep the groups that came with it in memory.
-        Ok(Self {
-            fixed,
-            bytes: Bytes::copy_from_slice(&object[..hashes_end]),
-        })
+        Ok(Self { fixed, bytes: Bytes::copy_from_slice(&object[..hashes_end]) })
     }
 
     /// The groups, from a part of the object that begins at `part_at`.
-    fn piece(
-        &self,
-        groups: &Range<u32>,
-        part: &Bytes,
-        part_at: usize,
-    ) -> Result<BlockPiece, Fault> {
+    fn piece(&self, groups: &Range<u32>, part: &Bytes, part_at: usize) -> Result<BlockPiece, Fault> {
         let block_len = self.fixed.block_len();
         let groups = clamp_groups(groups, block_len);
         let nothing = groups.is_empty();
         let cut = || cut(part, part_at, &self.fixed.plain_at(&groups));
         let data = if nothing { Bytes::new() } else { cut()? };
         let hashes = self.fixed.hashes(&self.bytes)?;
-        Ok(BlockPiece {
-            block_len,
-            hashes,
-            first_group: groups.start,
-            data,
-        })
+        Ok(BlockPiece { block_len, hashes, first_group: groups.start, data })
     }
 }
 
@@ -139,10 +112,7 @@ impl Head {
 fn cut(part: &Bytes, part_at: usize, wanted: &Range<usize>) -> Result<Bytes, Fault> {
     let found = part_at + part.len();
     if wanted.start < part_at || wanted.end > found {
-        return Err(Fault::Length {
-            expected: wanted.end as u64,
-            found: found as u64,
-        });
+        return Err(Fault::Length { expected: wanted.end as u64, found: found as u64 });
     }
     Ok(part.slice(wanted.start - part_at..wanted.end - part_at))
 }
@@ -165,16 +135,10 @@ impl PartGuess {
         let payload_at = |count: u32| (HEADER_BYTES + count as usize * HASH_BYTES) as u64;
         let end = payload_at(MAX_GROUPS) + group(groups.end.min(MAX_GROUPS));
         if groups.start <= NEAR_GROUPS || groups.start >= MAX_GROUPS {
-            return Self {
-                head_bytes: end,
-                data: None,
-            };
+            return Self { head_bytes: end, data: None };
         }
         let start = payload_at(groups.start + 1) + group(groups.start);
-        Self {
-            head_bytes: payload_at(MAX_GROUPS),
-            data: Some(start..end),
-        }
+        Self { head_bytes: payload_at(MAX_GROUPS), data: Some(start..end) }
     }
 
     fn data_at(&self) -> usize {
@@ -183,11 +147,7 @@ impl PartGuess {
 
     /// The head, and the part of the object that begins at `data_at`. That part may be past the
     /// end of a short or compressed block: then its error means nothing, and is not waited for.
-    async fn read(
-        &self,
-        store: &BlockStore,
-        name: BlockName,
-    ) -> Result<(Head, Result<Bytes, BlockError>), BlockError> {
+    async fn read(&self, store: &BlockStore, name: BlockName) -> Result<(Head, Result<Bytes, BlockError>), BlockError> {
         let parse = |object: &Bytes| Head::parse(object).map_err(|fault| store.fault(name, fault));
         let head = store.get_range(name, 0..self.head_bytes);
         let Some(range) = self.data.clone() else {

@@ -25,11 +25,7 @@ impl TryFrom<&[u8]> for BlockKey {
     type Error = Malformed;
     fn try_from(bytes: &[u8]) -> Result<Self, Malformed> {
         let found = format!("{} bytes", bytes.len());
-        let malformed = |_| Malformed {
-            what: "block key",
-            found,
-            expected: "32 bytes",
-        };
+        let malformed = |_| Malformed { what: "block key", found, expected: "32 bytes" };
         bytes.try_into().map(Self).map_err(malformed)
     }
 }

@@ -14,14 +14,9 @@ pub(crate) struct OriginLimiter {
 impl OriginLimiter {
     /// No limit when `bytes_per_second` is absent, zero or more than 32 bits can count.
     pub(crate) fn new(bytes_per_second: Option<u64>) -> Self {
-        let rate = bytes_per_second
-            .and_then(|rate| u32::try_from(rate).ok())
-            .and_then(NonZeroU32::new);
+        let rate = bytes_per_second.and_then(|rate| u32::try_from(rate).ok()).and_then(NonZeroU32::new);
         let limiter = rate.map(|rate| RateLimiter::direct(Quota::per_second(rate)));
-        Self {
-            limiter,
-            burst: rate.unwrap_or(NonZeroU32::MIN),
-        }
+        Self { limiter, burst: rate.unwrap_or(NonZeroU32::MIN) }
     }
 
     /// Waits until `bytes` are within the limit, in steps of one second's worth.

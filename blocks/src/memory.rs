@@ -45,9 +45,7 @@ impl MemoryTier {
             .build()
             .expect("both capacities are set");
         let hasher = DefaultHashBuilder::default();
-        Self {
-            blocks: Cache::with_options(options, ByBytes, hasher, DefaultLifecycle::default()),
-        }
+        Self { blocks: Cache::with_options(options, ByBytes, hasher, DefaultLifecycle::default()) }
     }
 
     /// Adds a whole block. The caller knows that `name` is the hash of these bytes.
@@ -113,16 +111,8 @@ mod tests {
             Arc::new(set)
         };
         tier.insert(name(1), &run(3));
-        assert_eq!(
-            tier.slice(&name(1), &(3 * GROUP_BYTES..5 * GROUP_BYTES)),
-            None
-        );
+        assert_eq!(tier.slice(&name(1), &(3 * GROUP_BYTES..5 * GROUP_BYTES)), None);
         tier.insert(name(1), &run(4));
-        assert_eq!(
-            tier.slice(&name(1), &(3 * GROUP_BYTES..5 * GROUP_BYTES))
-                .unwrap()
-                .len(),
-            2 * GROUP_BYTES as usize
-        );
+        assert_eq!(tier.slice(&name(1), &(3 * GROUP_BYTES..5 * GROUP_BYTES)).unwrap().len(), 2 * GROUP_BYTES as usize);
     }
 }

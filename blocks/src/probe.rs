@@ -11,14 +11,11 @@ impl BlockStore {
     pub async fn probe(&self) -> Result<(), BlockError> {
         let path = self.prefix().clone().join("probe");
         let content: Vec<u8> = (0..GROUP_BYTES).map(|at| (at ^ (at >> 8)) as u8).collect();
-        self.put_object(&path, content.clone().into(), "write a probe object")
-            .await?;
+        self.put_object(&path, content.clone().into(), "write a probe object").await?;
         let back = self.read_object(&path, "read a probe object back").await;
         self.delete_object(&path, "delete a probe object").await?;
         let store = self.label().to_owned();
         let faithful = back? == content;
-        faithful
-            .then_some(())
-            .ok_or(BlockError::Unfaithful { store })
+        faithful.then_some(()).ok_or(BlockError::Unfaithful { store })
     }
 }

@@ -91,12 +91,7 @@ struct Shared {
 
 impl BlockReader {
     /// A reader over these tiers. `origins` are asked in their order: put the nearest first.
-    pub fn new(
-        key: BlockKey,
-        disk: Option<DiskCache>,
-        origins: Vec<Arc<dyn Origin>>,
-        options: &ReaderOptions,
-    ) -> Self {
+    pub fn new(key: BlockKey, disk: Option<DiskCache>, origins: Vec<Arc<dyn Origin>>, options: &ReaderOptions) -> Self {
         let limiter = OriginLimiter::new(options.origin_bytes_per_second);
         Self(Arc::new(Shared {
             memory: Arc::new(MemoryTier::new(options.memory_bytes)),
@@ -115,12 +110,7 @@ impl BlockReader {
     }
 
     /// The bytes `range` of a block. It ends within the origins' deadlines taken together.
-    pub async fn read(
-        &self,
-        name: BlockName,
-        range: Range<u32>,
-        hint: ReadHint,
-    ) -> Result<Bytes, BlockError> {
+    pub async fn read(&self, name: BlockName, range: Range<u32>, hint: ReadHint) -> Result<Bytes, BlockError> {
         if let Some(bytes) = self.read_memory(&name, &range) {
             return Ok(bytes);
         }
@@ -180,50 +170,30 @@ impl BlockReader {
     pub fn stats(&self) -> ReaderStats {
         ReaderStats {
             memory_bytes: self.0.memory.held_bytes(),
-            disk_bytes: self
-                .0
-                .disk
-                .as_ref()
-                .map_or(0, |disk| disk.allocated_bytes()),
+            disk_bytes: self.0.disk.as_ref().map_or(0, |disk| disk.allocated_bytes()),
             ..self.0.counters.snapshot()
         }
     }
 }
 
 async fn landed(name: BlockName, landing: Landing) -> Landed {
-    let stopped = |_| {
-        Err(BlockError::Stopped {
-            what: format!("the fetch of block {name}"),
-        })
-    };
+    let stopped = |_| Err(BlockError::Stopped { what: format!("the fetch of block {name}") });
     landing.await.unwrap_or_else(stopped)
 }
 
 /// Keeps group numbers within what a block can have.
 fn check_range(range: &Range<u32>) -> Result<(), BlockError> {
     let (len, limit) = (range.end as usize, MAX_BLOCK_BYTES as usize);
-    if len > limit {
-        Err(BlockError::TooLarge { len, limit })
-    } else {
-        Ok(())
-    }
+    if len > limit { Err(BlockError::TooLarge { len, limit }) } else { Ok(()) }
 }
 
 fn out_of_block(name: BlockName, runs: &RunSet, wanted: Range<u32>) -> BlockError {
-    BlockError::OutOfBlock {
-        name,
-        block_len: runs.block_len().unwrap_or(0),
-        wanted,
-    }
+    BlockError::OutOfBlock { name, block_len: runs.block_len().unwrap_or(0), wanted }
 }
 
 impl Shared {
     fn has_whole(&self, name: &BlockName) -> bool {
-        let in_memory = || {
-            self.memory
-                .get(name)
-                .is_some_and(|runs| runs.covers(&ALL_GROUPS))
-        };
+        let in_memory = || self.memory.get(name).is_some_and(|runs| runs.covers(&ALL_GROUPS));
         match &self.disk {
             Some(disk) => disk.may_have_whole(name),
             None => in_memory(),
@@ -233,12 +203,7 @@ impl Shared {
     /// Brings at least the needed groups, or as many of them as the block has. A flight that was
     /// joined may land without them: it brings what its own reader needed, and all of its
     /// groups only if it had to ask an origin.
-    async fn obtain(
-        self: &Arc<Self>,
-        name: BlockName,
-        needed: &Range<u32>,
-        groups: &Range<u32>,
-    ) -> Landed {
+    async fn obtain(self: &Arc<Self>, name: BlockName, needed: &Range<u32>, groups: &Range<u32>) -> Landed {
         loop {
             let landing = self.board(name, needed, groups.clone(), Urgency::Demand);
             let cargo = landed(name, landing).await?;
@@ -248,41 +213,22 @@ impl Shared {
         }
     }
 
-    async fn take_turn(
-        &self,
-        name: BlockName,
-    ) -> Result<(Turn, oneshot::Receiver<()>), BlockError> {
+    async fn take_turn(&self, name: BlockName) -> Result<(Turn, oneshot::Receiver<()>), BlockError> {
         let what = format!("the prefetch of block {name}");
         let permit = Arc::clone(&self.prefetches).acquire_owned().await;
         let permit = permit.map_err(|_| BlockError::Stopped { what })?;
         let (over, ended) = oneshot::channel();
-        Ok((
-            Turn {
-                _permit: permit,
-                _over: over,
-            },
-            ended,
-        ))
+        Ok((Turn { _permit: permit, _over: over }, ended))
     }
 
     fn count_read(&self, cargo: &Cargo) {
         let counters = &self.counters;
-        let hits = if cargo.from_origin {
-            &counters.origin_reads
-        } else {
-            &counters.disk_hits
-        };
+        let hits = if cargo.from_origin { &counters.origin_reads } else { &counters.disk_hits };
         count(hits, 1);
     }
 
     /// Waits for the flight that brings `needed`, or starts one for `groups`.
-    fn board(
-        self: &Arc<Self>,
-        name: BlockName,
-        needed: &Range<u32>,
-        groups: Range<u32>,
-        urgency: Urgency,
-    ) -> Landing {
+    fn board(self: &Arc<Self>, name: BlockName, needed: &Range<u32>, groups: Range<u32>, urgency: Urgency) -> Landing {
         match self.flights.board(name, needed, groups.clone()) {
             Boarding::Wait(landing) => landing,
             Boarding::Fly(landing, ticket) => {
@@ -305,9 +251,7 @@ impl Shared {
             Ok((cargo, fetched)) => (Ok(cargo), fetched),
             Err(error) => (Err(error), None),
         };
-        let queued = fetched
-            .as_ref()
-            .is_none_or(|piece| self.offer_to_disk(piece));
+        let queued = fetched.as_ref().is_none_or(|piece| self.offer_to_disk(piece));
         ticket.land(landed);
         match (urgency, fetched, &self.disk) {
             (Urgency::Prefetch(_turn), Some(piece), Some(disk)) if !queued => {
@@ -320,9 +264,7 @@ impl Shared {
 
     /// Queues a piece to be written to the disk cache, if there is one and it keeps up.
     fn offer_to_disk(&self, piece: &VerifiedPiece) -> bool {
-        self.disk
-            .as_ref()
-            .is_none_or(|disk| disk.offer(piece.clone()))
+        self.disk.as_ref().is_none_or(|disk| disk.offer(piece.clone()))
     }
 
     /// What memory and disk have, and from an origin whatever of `groups` they lack, unless they
@@ -333,36 +275,17 @@ impl Shared {
         needed: &Range<u32>,
         groups: &Range<u32>,
     ) -> Result<(Cargo, Option<VerifiedPiece>), BlockError> {
-        let mut runs = self
-            .memory
-            .get(&name)
-            .map(|held| (*held).clone())
-            .unwrap_or_default();
+        let mut runs = self.memory.get(&name).map(|held| (*held).clone()).unwrap_or_default();
         if !runs.covers(needed) {
             self.add_from_disk(name, &mut runs, groups).await;
         }
         if runs.covers(needed) {
-            return Ok((
-                Cargo {
-                    runs: self.keep(name, runs),
-                    from_origin: false,
-                },
-                None,
-            ));
+            return Ok((Cargo { runs: self.keep(name, runs), from_origin: false }, None));
         }
-        let wanted = Wanted {
-            groups: runs.missing(groups),
-            needed: runs.missing(needed),
-        };
+        let wanted = Wanted { groups: runs.missing(groups), needed: runs.missing(needed) };
         let piece = self.fetcher.fetch(name, &wanted, &self.counters).await?;
         piece.add_to(&mut runs);
-        Ok((
-            Cargo {
-                runs: self.keep(name, runs),
-                from_origin: true,
-            },
-            Some(piece),
-        ))
+        Ok((Cargo { runs: self.keep(name, runs), from_origin: true }, Some(piece)))
     }
 
     async fn add_from_disk(&self, name: BlockName, runs: &mut RunSet, groups: &Range<u32>) {
@@ -373,9 +296,7 @@ impl Shared {
         }
         let disk = Arc::clone(disk);
         // A panic or a shutdown there leaves nothing found.
-        let found = tokio::task::spawn_blocking(move || disk.read(name, &likely))
-            .await
-            .unwrap_or_default();
+        let found = tokio::task::spawn_blocking(move || disk.read(name, &likely)).await.unwrap_or_default();
         if found.corrupt > 0 {
             count(&self.counters.corrupt_seen, u64::from(found.corrupt));
             tracing::warn!(block = %name, groups = found.corrupt, "damage in the block cache: fetching again");

@@ -27,8 +27,7 @@ impl Run {
 
     fn slice(&self, range: &Range<u32>) -> Bytes {
         let start = self.bytes().start;
-        self.data
-            .slice((range.start - start) as usize..(range.end - start) as usize)
+        self.data.slice((range.start - start) as usize..(range.end - start) as usize)
     }
 }
 
@@ -57,13 +56,10 @@ impl RunSet {
             self.block_len = Some(new.bytes().end);
         }
         let groups = new.groups();
-        let covered =
-            |run: &Run| run.groups().start >= groups.start && run.groups().end <= groups.end;
+        let covered = |run: &Run| run.groups().start >= groups.start && run.groups().end <= groups.end;
         self.runs.retain(|run| !covered(run));
         if let Some(rest) = self.trim(&new) {
-            let at = self
-                .runs
-                .partition_point(|run| run.first_group < rest.first_group);
+            let at = self.runs.partition_point(|run| run.first_group < rest.first_group);
             self.runs.insert(at, rest);
         }
     }
@@ -79,10 +75,7 @@ impl RunSet {
                 end = old.start;
             }
         }
-        let rest = Run {
-            first_group: start / GROUP_BYTES,
-            data: new.slice(&(start..end)),
-        };
+        let rest = Run { first_group: start / GROUP_BYTES, data: new.slice(&(start..end)) };
         (!rest.data.is_empty()).then_some(rest)
     }
 
@@ -101,19 +94,10 @@ impl RunSet {
         if range.is_empty() {
             return Some(Bytes::new());
         }
-        let at = self
-            .runs
-            .partition_point(|run| run.bytes().end <= range.start);
-        let run = self
-            .runs
-            .get(at)
-            .filter(|run| run.bytes().start <= range.start)?;
+        let at = self.runs.partition_point(|run| run.bytes().end <= range.start);
+        let run = self.runs.get(at).filter(|run| run.bytes().start <= range.start)?;
         let inside = run.bytes().end >= range.end;
-        if inside {
-            Some(run.slice(range))
-        } else {
-            self.gather(at, range)
-        }
+        if inside { Some(run.slice(range)) } else { self.gather(at, range) }
     }
 
     /// A range that several adjoining runs hold together.
@@ -176,9 +160,7 @@ mod tests {
     const BLOCK_LEN: u32 = 9 * GROUP_BYTES + 500;
 
     fn block() -> Bytes {
-        (0..BLOCK_LEN)
-            .map(|at| (at.wrapping_mul(2_654_435_761) >> 11) as u8)
-            .collect()
+        (0..BLOCK_LEN).map(|at| (at.wrapping_mul(2_654_435_761) >> 11) as u8).collect()
     }
 
     fn insert(set: &mut RunSet, groups: Range<u32>) {

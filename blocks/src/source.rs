@@ -20,16 +20,11 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(origin: Arc<dyn Origin>) -> Self {
-        Self {
-            origin,
-            avoided_until: Mutex::new(None),
-        }
+        Self { origin, avoided_until: Mutex::new(None) }
     }
 
     fn is_avoided(&self) -> bool {
-        self.avoided_until
-            .lock()
-            .is_some_and(|until| Instant::now() < until)
+        self.avoided_until.lock().is_some_and(|until| Instant::now() < until)
     }
 
     pub(crate) fn answered(&self) {
@@ -61,7 +56,6 @@ impl Source {
 
 /// The sources in the order in which to ask them: the given order, but the avoided ones last.
 pub(crate) fn in_order(sources: &[Source]) -> impl Iterator<Item = &Source> {
-    let (avoided, usable): (Vec<_>, Vec<_>) =
-        sources.iter().partition(|source| source.is_avoided());
+    let (avoided, usable): (Vec<_>, Vec<_>) = sources.iter().partition(|source| source.is_avoided());
     usable.into_iter().chain(avoided)
 }

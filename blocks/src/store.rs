@@ -81,28 +81,14 @@ impl BlockStore {
     /// Opens the store at `url` for the volume's blocks. Contacts nothing yet: `probe` does.
     ///
     /// Fails if the URL's settings do not do, or the directory of a `file:` store is absent.
-    pub fn open(
-        url: &StoreUrl,
-        volume: VolumeId,
-        key: BlockKey,
-        options: &StoreOptions,
-    ) -> Result<Self, BlockError> {
+    pub fn open(url: &StoreUrl, volume: VolumeId, key: BlockKey, options: &StoreOptions) -> Result<Self, BlockError> {
         let objects = client::connect(url, options)?;
         let (bucket_prefix, directory) = match &url.place {
             Place::File(path) => ("", Some(path)),
             Place::Memory(_) => ("", None),
-            Place::S3(bucket) | Place::Gcs(bucket) | Place::Azure(bucket) => {
-                (bucket.prefix.as_str(), None)
-            }
+            Place::S3(bucket) | Place::Gcs(bucket) | Place::Azure(bucket) => (bucket.prefix.as_str(), None),
         };
-        let mut store = Self::over(
-            objects,
-            &url.to_string(),
-            bucket_prefix,
-            volume,
-            key,
-            options.deadline,
-        );
+        let mut store = Self::over(objects, &url.to_string(), bucket_prefix, volume, key, options.deadline);
         if let Some(directory) = directory.filter(|_| !options.relaxed) {
             store.durable_dirs = Some(Arc::new(DurableDirs::new(directory)));
         }
@@ -119,15 +105,7 @@ impl BlockStore {
         deadline: Duration,
     ) -> Self {
         let prefix = Path::from(format!("{bucket_prefix}/{volume}"));
-        Self {
-            objects,
-            label: label.into(),
-            prefix,
-            key,
-            deadline,
-            heads: Arc::default(),
-            durable_dirs: None,
-        }
+        Self { objects, label: label.into(), prefix, key, deadline, heads: Arc::default(), durable_dirs: None }
     }
 
     /// The store's address for messages, without secrets.
@@ -143,13 +121,8 @@ impl BlockStore {
     /// Stores a block; when this returns it will survive a power cut (unless the store is
     /// relaxed). Storing one that is there already does no harm.
     pub async fn put(&self, name: BlockName, block: EncodedBlock) -> Result<(), BlockError> {
-        let payload: PutPayload = block
-            .into_parts()
-            .into_iter()
-            .filter(|part| !part.is_empty())
-            .collect();
-        self.put_object(&self.path_of(name), payload, "store a block")
-            .await
+        let payload: PutPayload = block.into_parts().into_iter().filter(|part| !part.is_empty()).collect();
+        self.put_object(&self.path_of(name), payload, "store a block").await
     }
 
     /// Reads `groups` of a block, or more of it than that; a compressed block comes whole.
@@ -165,24 +138,16 @@ impl BlockStore {
     /// Whether the store has an object of this name. Its content is not looked at.
     pub async fn exists(&self, name: BlockName) -> Result<bool, BlockError> {
         let path = self.path_of(name);
-        match self
-            .in_time("look for a block", self.objects.head(&path))
-            .await?
-        {
+        match self.in_time("look for a block", self.objects.head(&path)).await? {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(source) => Err(BlockError::from_store(
-                &self.label,
-                "look for a block",
-                source,
-            )),
+            Err(source) => Err(BlockError::from_store(&self.label, "look for a block", source)),
         }
     }
 
     /// Deletes a block; one that is not there is no error.
     pub async fn delete(&self, name: BlockName) -> Result<(), BlockError> {
-        self.delete_object(&self.path_of(name), "delete a block")
-            .await
+        self.delete_object(&self.path_of(name), "delete a block").await
     }
 
     /// Every block of the volume in the store, in no order. Objects that are not named as blocks
@@ -191,20 +156,12 @@ impl BlockStore {
         let label = Arc::clone(&self.label);
         let failed = move |source| BlockError::from_store(&label, "list its blocks", source);
         let listed = self.objects.list(Some(&self.prefix.clone().join("blocks")));
-        listed
-            .map_err(failed)
-            .try_filter_map(|meta| std::future::ready(Ok(stored_block(&meta))))
-            .boxed()
+        listed.map_err(failed).try_filter_map(|meta| std::future::ready(Ok(stored_block(&meta)))).boxed()
     }
 
     pub(crate) fn path_of(&self, name: BlockName) -> Path {
         let digits = name.to_string();
-        self.prefix
-            .clone()
-            .join("blocks")
-            .join(&digits[..2])
-            .join(&digits[2..4])
-            .join(digits.as_str())
+        self.prefix.clone().join("blocks").join(&digits[..2]).join(&digits[2..4]).join(digits.as_str())
     }
 
     pub(crate) fn prefix(&self) -> &Path {
@@ -217,9 +174,7 @@ impl BlockStore {
         payload: PutPayload,
         action: &'static str,
     ) -> Result<(), BlockError> {
-        let put = self
-            .in_time(action, self.objects.put(path, payload))
-            .await?;
+        let put = self.in_time(action, self.objects.put(path, payload)).await?;
         put.map_err(|source| BlockError::from_store(&self.label, action, source))?;
         match &self.durable_dirs {
             Some(dirs) => dirs.settle(path).await,
@@ -227,22 +182,12 @@ impl BlockStore {
         }
     }
 
-    pub(crate) async fn read_object(
-        &self,
-        path: &Path,
-        action: &'static str,
-    ) -> Result<Bytes, BlockError> {
+    pub(crate) async fn read_object(&self, path: &Path, action: &'static str) -> Result<Bytes, BlockError> {
         let read = async { self.objects.get(path).await?.bytes().await };
-        self.in_time(action, read)
-            .await?
-            .map_err(|source| BlockError::from_store(&self.label, action, source))
+        self.in_time(action, read).await?.map_err(|source| BlockError::from_store(&self.label, action, source))
     }
 
-    pub(crate) async fn delete_object(
-        &self,
-        path: &Path,
-        action: &'static str,
-    ) -> Result<(), BlockError> {
+    pub(crate) async fn delete_object(&self, path: &Path, action: &'static str) -> Result<(), BlockError> {
         match self.in_time(action, self.objects.delete(path)).await? {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(source) => Err(BlockError::from_store(&self.label, action, source)),
@@ -252,45 +197,27 @@ impl BlockStore {
     pub(crate) async fn get_whole(&self, name: BlockName) -> Result<BlockPiece, BlockError> {
         let path = self.path_of(name);
         let read = async { self.objects.get(&path).await?.bytes().await };
-        let object = self
-            .in_time("read a block", read)
-            .await?
-            .map_err(|source| self.read_failed(name, source))?;
+        let object = self.in_time("read a block", read).await?.map_err(|source| self.read_failed(name, source))?;
         let piece = BlockHead::parse(&object).and_then(|head| piece_of_whole(&head, &object));
         piece.map_err(|fault| self.fault(name, fault))
     }
 
-    pub(crate) async fn get_range(
-        &self,
-        name: BlockName,
-        range: Range<u64>,
-    ) -> Result<Bytes, BlockError> {
+    pub(crate) async fn get_range(&self, name: BlockName, range: Range<u64>) -> Result<Bytes, BlockError> {
         let path = self.path_of(name);
-        let read = self
-            .in_time("read a block", self.objects.get_range(&path, range))
-            .await?;
+        let read = self.in_time("read a block", self.objects.get_range(&path, range)).await?;
         read.map_err(|source| self.read_failed(name, source))
     }
 
-    async fn in_time<T>(
-        &self,
-        action: &str,
-        work: impl Future<Output = T>,
-    ) -> Result<T, BlockError> {
-        tokio::time::timeout(self.deadline, work)
-            .await
-            .map_err(|_| BlockError::Deadline {
-                what: format!("{} asked to {action}", self.label),
-                after_ms: self.deadline.as_millis() as u64,
-            })
+    async fn in_time<T>(&self, action: &str, work: impl Future<Output = T>) -> Result<T, BlockError> {
+        tokio::time::timeout(self.deadline, work).await.map_err(|_| BlockError::Deadline {
+            what: format!("{} asked to {action}", self.label),
+            after_ms: self.deadline.as_millis() as u64,
+        })
     }
 
     fn read_failed(&self, name: BlockName, source: object_store::Error) -> BlockError {
         match source {
-            object_store::Error::NotFound { .. } => BlockError::Missing {
-                name,
-                place: self.label.to_string(),
-            },
+            object_store::Error::NotFound { .. } => BlockError::Missing { name, place: self.label.to_string() },
             source => BlockError::from_store(&self.label, "read a block", source),
         }
     }
@@ -303,19 +230,10 @@ impl BlockStore {
 fn piece_of_whole(head: &BlockHead, object: &Bytes) -> Result<BlockPiece, Fault> {
     let hashes = head.hashes(object)?;
     let data = head.unpack(object)?;
-    Ok(BlockPiece {
-        block_len: head.block_len(),
-        hashes,
-        first_group: 0,
-        data,
-    })
+    Ok(BlockPiece { block_len: head.block_len(), hashes, first_group: 0, data })
 }
 
 fn stored_block(meta: &object_store::ObjectMeta) -> Option<StoredBlock> {
     let name = meta.location.filename()?.parse().ok()?;
-    Some(StoredBlock {
-        name,
-        stored_bytes: meta.size,
-        written_unix_ms: meta.last_modified.timestamp_millis(),
-    })
+    Some(StoredBlock { name, stored_bytes: meta.size, written_unix_ms: meta.last_modified.timestamp_millis() })
 }

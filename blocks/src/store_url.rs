@@ -10,14 +10,7 @@ use url::Url;
 use crate::error::BlockError;
 
 /// The settings that are printed; every other one may be a secret.
-const PRINTED_SETTINGS: &[&str] = &[
-    "endpoint",
-    "region",
-    "account",
-    "account_name",
-    "skip_signature",
-    "use_emulator",
-];
+const PRINTED_SETTINGS: &[&str] = &["endpoint", "region", "account", "account_name", "skip_signature", "use_emulator"];
 
 /// The address of an object store. It parses, and prints without any secret: what is printed
 /// parses again and then takes its credentials from the environment.
@@ -54,23 +47,14 @@ impl StoreUrl {
     /// The store that is a directory of this machine; `path` must be absolute.
     pub fn directory(path: &Path) -> Result<Self, BlockError> {
         if !path.is_absolute() {
-            return Err(invalid(
-                &path.display().to_string(),
-                "the path must be absolute",
-            ));
+            return Err(invalid(&path.display().to_string(), "the path must be absolute"));
         }
-        Ok(Self {
-            place: Place::File(path.to_owned()),
-            settings: Vec::new(),
-        })
+        Ok(Self { place: Place::File(path.to_owned()), settings: Vec::new() })
     }
 
     /// The setting of this name, if the URL gives it.
     pub(crate) fn setting(&self, key: &str) -> Option<&str> {
-        self.settings
-            .iter()
-            .find(|(known, _)| known == key)
-            .map(|(_, value)| value.as_str())
+        self.settings.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
     /// Everything, secrets included: for a file that only its owner may read.
@@ -80,9 +64,7 @@ impl StoreUrl {
 
     fn print(&self, shown: impl Fn(&str) -> bool) -> String {
         let base = match &self.place {
-            Place::File(path) => {
-                Url::from_file_path(path).map_or_else(|()| path.display().to_string(), String::from)
-            }
+            Place::File(path) => Url::from_file_path(path).map_or_else(|()| path.display().to_string(), String::from),
             Place::Memory(name) => format!("mem://{name}"),
             Place::S3(bucket) => format!("s3://{bucket}"),
             Place::Gcs(bucket) => format!("gs://{bucket}"),
@@ -91,11 +73,7 @@ impl StoreUrl {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(self.settings.iter().filter(|(key, _)| shown(key)));
         let query = query.finish();
-        if query.is_empty() {
-            base
-        } else {
-            format!("{base}?{query}")
-        }
+        if query.is_empty() { base } else { format!("{base}?{query}") }
     }
 }
 
@@ -109,27 +87,21 @@ impl FromStr for StoreUrl {
         let shown = text.split(['?', '@']).next().unwrap_or_default();
         let url = Url::parse(text).map_err(|_| invalid(shown, FORMS))?;
         if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
-            return Err(invalid(
-                url.scheme(),
-                "give credentials as settings after `?`, or in the environment",
-            ));
+            return Err(invalid(url.scheme(), "give credentials as settings after `?`, or in the environment"));
         }
         let settings = parse_settings(&url)?;
-        Ok(Self {
-            place: parse_place(&url)?,
-            settings,
-        })
+        Ok(Self { place: parse_place(&url)?, settings })
     }
 }
 
-const FORMS: &str = "use /path, file:///path, mem://name, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix";
+const FORMS: &str =
+    "use /path, file:///path, mem://name, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix";
 
 fn parse_place(url: &Url) -> Result<Place, BlockError> {
     match url.scheme() {
         "file" => {
-            let path = url
-                .to_file_path()
-                .map_err(|()| invalid("file:", "the path must be absolute, as in file:///path"))?;
+            let path =
+                url.to_file_path().map_err(|()| invalid("file:", "the path must be absolute, as in file:///path"))?;
             Ok(Place::File(path))
         }
         "mem" => Ok(Place::Memory(url.host_str().unwrap_or_default().to_owned())),
@@ -152,33 +124,21 @@ fn parse_settings(url: &Url) -> Result<Vec<(String, String)>, BlockError> {
             check_endpoint(url, &value)?;
         }
         if settings.iter().any(|(known, _)| *known == key) {
-            return Err(invalid(
-                url.scheme(),
-                &format!("the setting {key} is given twice"),
-            ));
+            return Err(invalid(url.scheme(), &format!("the setting {key} is given twice")));
         }
         settings.push((key, value.into_owned()));
     }
     if !settings.is_empty() && matches!(url.scheme(), "file" | "mem") {
-        return Err(invalid(
-            url.scheme(),
-            "this kind of store takes no settings",
-        ));
+        return Err(invalid(url.scheme(), "this kind of store takes no settings"));
     }
     Ok(settings)
 }
 
 fn check_endpoint(url: &Url, value: &str) -> Result<(), BlockError> {
-    let refuse = || {
-        invalid(
-            url.scheme(),
-            "the endpoint must look like http://host:port or https://host, without a user",
-        )
-    };
+    let refuse =
+        || invalid(url.scheme(), "the endpoint must look like http://host:port or https://host, without a user");
     let endpoint = Url::parse(value).map_err(|_| refuse())?;
-    let plain = endpoint.username().is_empty()
-        && endpoint.password().is_none()
-        && endpoint.query().is_none();
+    let plain = endpoint.username().is_empty() && endpoint.password().is_none() && endpoint.query().is_none();
     let http = matches!(endpoint.scheme(), "http" | "https") && endpoint.has_host();
     (plain && http).then_some(()).ok_or_else(refuse)
 }
@@ -186,28 +146,18 @@ fn check_endpoint(url: &Url, value: &str) -> Result<(), BlockError> {
 impl Bucket {
     fn parse(url: &Url) -> Result<Self, BlockError> {
         let refuse = |reason: &str| invalid(url.scheme(), reason);
-        let name = url
-            .host_str()
-            .filter(|name| !name.is_empty())
-            .ok_or_else(|| refuse("the bucket is missing"))?;
+        let name = url.host_str().filter(|name| !name.is_empty()).ok_or_else(|| refuse("the bucket is missing"))?;
         if url.port().is_some() {
-            return Err(refuse(
-                "a bucket has no port; give a server as `?endpoint=http://host:port`",
-            ));
+            return Err(refuse("a bucket has no port; give a server as `?endpoint=http://host:port`"));
         }
         let prefix = url.path().trim_matches('/').to_owned();
         if prefix.contains(['%', '\\'])
             || prefix.split('/').any(|part| matches!(part, "." | ".."))
             || prefix.contains("//")
         {
-            return Err(refuse(
-                "the prefix may hold letters, digits, `-`, `_`, `.` and single slashes",
-            ));
+            return Err(refuse("the prefix may hold letters, digits, `-`, `_`, `.` and single slashes"));
         }
-        Ok(Self {
-            name: name.to_owned(),
-            prefix,
-        })
+        Ok(Self { name: name.to_owned(), prefix })
     }
 }
 
@@ -233,10 +183,7 @@ impl fmt::Debug for StoreUrl {
 }
 
 pub(crate) fn invalid(url: &str, reason: &str) -> BlockError {
-    BlockError::Url {
-        url: url.to_owned(),
-        reason: reason.to_owned(),
-    }
+    BlockError::Url { url: url.to_owned(), reason: reason.to_owned() }
 }
 
 #[cfg(test)]
@@ -249,30 +196,15 @@ mod tests {
 
     #[test]
     fn prints_what_it_parsed_without_secrets() {
-        for same in [
-            "file:///srv/blocks",
-            "mem://",
-            "mem://one",
-            "s3://b/p/q?region=eu-west-1",
-            "gs://b",
-            "az://c/p",
-        ] {
+        for same in ["file:///srv/blocks", "mem://", "mem://one", "s3://b/p/q?region=eu-west-1", "gs://b", "az://c/p"] {
             assert_eq!(parse(same).to_string(), same);
         }
         assert_eq!(parse("/srv/blocks"), parse("file:///srv/blocks"));
-        let url = parse(
-            "s3://b/p/?endpoint=http://127.0.0.1:8333&access_key=AK&secret_key=hush%2Fhush&token=t0k",
-        );
+        let url = parse("s3://b/p/?endpoint=http://127.0.0.1:8333&access_key=AK&secret_key=hush%2Fhush&token=t0k");
         assert_eq!(url.setting("secret_access_key"), Some("hush/hush"));
         let shown = format!("{url} {url:?}");
-        assert!(
-            !shown.contains("hush") && !shown.contains("AK") && !shown.contains("t0k"),
-            "{shown}"
-        );
-        assert_eq!(
-            parse(&url.to_string()).setting("endpoint"),
-            Some("http://127.0.0.1:8333")
-        );
+        assert!(!shown.contains("hush") && !shown.contains("AK") && !shown.contains("t0k"), "{shown}");
+        assert_eq!(parse(&url.to_string()).setting("endpoint"), Some("http://127.0.0.1:8333"));
         assert_eq!(parse(&url.to_secret_string()), url);
     }
 

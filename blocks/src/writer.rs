@@ -35,11 +35,7 @@ pub struct WriterOptions {
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        Self {
-            compression: Compression::None,
-            max_uploads: 16,
-            recent: Duration::from_mins(1),
-        }
+        Self { compression: Compression::None, max_uploads: 16, recent: Duration::from_mins(1) }
     }
 }
 
@@ -59,11 +55,7 @@ struct Shared {
 
 impl BlockWriter {
     /// A writer into `store`. With `memory`, such as the reader's, fresh blocks are read from there.
-    pub fn new(
-        store: BlockStore,
-        memory: Option<Arc<MemoryTier>>,
-        options: &WriterOptions,
-    ) -> Self {
+    pub fn new(store: BlockStore, memory: Option<Arc<MemoryTier>>, options: &WriterOptions) -> Self {
         Self(Arc::new(Shared {
             store,
             memory,
@@ -77,9 +69,7 @@ impl BlockWriter {
     /// Stores a block and returns its name. When this returns the store has it.
     pub async fn write(&self, data: Bytes) -> Result<BlockName, BlockError> {
         let permit = self.0.uploads.acquire().await;
-        let _place = permit.map_err(|_| BlockError::Stopped {
-            what: "the upload of a block".to_owned(),
-        })?;
+        let _place = permit.map_err(|_| BlockError::Stopped { what: "the upload of a block".to_owned() })?;
         let (name, encoded) = self.encode(data.clone()).await?;
         if !self.0.was_uploaded(&name) {
             self.0.store.put(name, encoded).await?;
@@ -100,22 +90,17 @@ impl BlockWriter {
     async fn encode(&self, data: Bytes) -> Result<(BlockName, EncodedBlock), BlockError> {
         let (key, compression) = (self.0.store.key().clone(), self.0.compression);
         let inline = data.len() <= INLINE_ENCODE_BYTES;
-        let work =
-            move || encode(&key, &data, compression).map(|(tree, encoded)| (tree.name(), encoded));
+        let work = move || encode(&key, &data, compression).map(|(tree, encoded)| (tree.name(), encoded));
         if inline {
             return work();
         }
         let worked = tokio::task::spawn_blocking(work).await;
-        worked.map_err(|_| BlockError::Stopped {
-            what: "the encoding of a block".to_owned(),
-        })?
+        worked.map_err(|_| BlockError::Stopped { what: "the encoding of a block".to_owned() })?
     }
 }
 
 impl Shared {
     fn was_uploaded(&self, name: &BlockName) -> bool {
-        self.uploaded
-            .get(name)
-            .is_some_and(|at| at.elapsed() < self.recent)
+        self.uploaded.get(name).is_some_and(|at| at.elapsed() < self.recent)
     }
 }

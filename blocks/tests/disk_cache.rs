@@ -1,10 +1,6 @@
 //! The local disk cache: it survives a restart, keeps its budget, and heals what is damaged.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::print_stderr,
-    reason = "a test fails by panicking"
-)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -18,15 +14,9 @@ use support::*;
 
 /// Without a memory tier every read shows what the disk has.
 fn reader_on(cache: &Path, budget_bytes: u64, origins: Vec<Arc<dyn Origin>>) -> BlockReader {
-    let disk_options = DiskOptions {
-        budget_bytes,
-        ..DiskOptions::default()
-    };
+    let disk_options = DiskOptions { budget_bytes, ..DiskOptions::default() };
     let disk = DiskCache::open(cache, volume(), key(), &disk_options).unwrap();
-    let options = ReaderOptions {
-        memory_bytes: 0,
-        ..ReaderOptions::default()
-    };
+    let options = ReaderOptions { memory_bytes: 0, ..ReaderOptions::default() };
     BlockReader::new(key(), Some(disk), origins, &options)
 }
 
@@ -34,17 +24,11 @@ const PLENTY: u64 = 1 << 30;
 
 fn file_of(cache: &Path, name: BlockName) -> PathBuf {
     let digits = name.to_string();
-    cache
-        .join(volume().to_string())
-        .join(&digits[..2])
-        .join(digits)
+    cache.join(volume().to_string()).join(&digits[..2]).join(digits)
 }
 
 async fn read_whole(reader: &BlockReader, name: BlockName, block: &Bytes) {
-    let read = reader
-        .read(name, 0..block.len() as u32, ReadHint::Sequential)
-        .await
-        .unwrap();
+    let read = reader.read(name, 0..block.len() as u32, ReadHint::Sequential).await.unwrap();
     assert!(read == *block, "the bytes differ");
     reader.disk().unwrap().flush().await;
 }
@@ -84,18 +68,12 @@ async fn parts_of_a_block_are_cached_apart_and_only_what_lacks_is_fetched() {
     let origin = Arc::new(Watched::new(&store));
     let reader = reader_on(cache.path(), PLENTY, vec![origin.clone()]);
     for at in [10, 3_000_000, 3_000_100, 20] {
-        let read = reader
-            .read(name, at..at + 4096, ReadHint::Demand)
-            .await
-            .unwrap();
+        let read = reader.read(name, at..at + 4096, ReadHint::Demand).await.unwrap();
         assert_eq!(read, block.slice(at as usize..at as usize + 4096));
         reader.disk().unwrap().flush().await;
     }
     assert_eq!((origin.fetches(), origin.groups()), (2, 8));
-    let allocated = std::fs::metadata(file_of(cache.path(), name))
-        .unwrap()
-        .blocks()
-        * 512;
+    let allocated = std::fs::metadata(file_of(cache.path(), name)).unwrap().blocks() * 512;
     assert!(allocated < 1 << 20, "the file is not sparse: {allocated}");
     read_whole(&reader, name, &block).await;
     read_whole(&reader, name, &block).await;
@@ -117,13 +95,7 @@ async fn heals(damage: impl Fn(&std::fs::File)) {
             reader = reader_on(cache.path(), PLENTY, vec![origin.clone()]);
         }
         let mut file = std::fs::OpenOptions::new();
-        damage(
-            &file
-                .read(true)
-                .write(true)
-                .open(file_of(cache.path(), name))
-                .unwrap(),
-        );
+        damage(&file.read(true).write(true).open(file_of(cache.path(), name)).unwrap());
         let before = origin.fetches();
         read_whole(&reader, name, &block).await;
         assert_eq!(origin.fetches(), before + 1, "the damage was not noticed");
@@ -135,15 +107,7 @@ async fn heals(damage: impl Fn(&std::fs::File)) {
 #[tokio::test]
 async fn a_flipped_byte_anywhere_is_fetched_again() {
     // Magic, version, length, first and last hash, first and last byte of the data.
-    for at in [
-        0,
-        9,
-        13,
-        32,
-        32 + 7 * 32 - 1,
-        12 << 10,
-        (12 << 10) + 399_999,
-    ] {
+    for at in [0, 9, 13, 32, 32 + 7 * 32 - 1, 12 << 10, (12 << 10) + 399_999] {
         heals(move |file| {
             let mut byte = [0];
             file.read_exact_at(&mut byte, at).unwrap();
@@ -189,15 +153,8 @@ async fn the_budget_is_kept_and_what_is_used_stays() {
         assert!(on_disk <= 3 << 20, "{on_disk} bytes on disk");
         assert!(reader.stats().disk_bytes <= 3 << 20);
     }
-    assert!(
-        disk_bytes(cache.path()) >= 1 << 20,
-        "the cache keeps too little"
-    );
-    assert!(
-        origin.fetches() < 30,
-        "the block in use was evicted: {} fetches",
-        origin.fetches()
-    );
+    assert!(disk_bytes(cache.path()) >= 1 << 20, "the cache keeps too little");
+    assert!(origin.fetches() < 30, "the block in use was evicted: {} fetches", origin.fetches());
     drop(reader);
     let reader = reader_on(cache.path(), 1 << 20, vec![origin]);
     assert!(disk_bytes(cache.path()) <= 1 << 20 && reader.stats().disk_bytes <= 1 << 20);
@@ -205,13 +162,9 @@ async fn the_budget_is_kept_and_what_is_used_stays() {
 
 fn disk_bytes(cache: &Path) -> u64 {
     let fans = std::fs::read_dir(cache.join(volume().to_string())).unwrap();
-    let fans = fans
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.is_dir());
+    let fans = fans.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
     let files = fans.flat_map(|fan| std::fs::read_dir(fan).unwrap());
-    files
-        .map(|file| file.unwrap().metadata().unwrap().blocks() * 512)
-        .sum()
+    files.map(|file| file.unwrap().metadata().unwrap().blocks() * 512).sum()
 }
 
 #[tokio::test]
@@ -226,11 +179,7 @@ async fn foreign_files_are_left_alone() {
     let store = open_store("mem://");
     let block = pattern(100_000);
     let name = store_block(&store, &block).await;
-    let reader = reader_on(
-        cache.path(),
-        1 << 20,
-        vec![Arc::new(StoreOrigin::new(store))],
-    );
+    let reader = reader_on(cache.path(), 1 << 20, vec![Arc::new(StoreOrigin::new(store))]);
     read_whole(&reader, name, &block).await;
     for path in foreign {
         assert_eq!(std::fs::read_to_string(root.join(path)).unwrap(), "mine");
@@ -248,11 +197,7 @@ async fn a_link_in_a_files_place_is_not_followed() {
     let file = file_of(cache.path(), name);
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::os::unix::fs::symlink(&target, file).unwrap();
-    let reader = reader_on(
-        cache.path(),
-        PLENTY,
-        vec![Arc::new(StoreOrigin::new(store))],
-    );
+    let reader = reader_on(cache.path(), PLENTY, vec![Arc::new(StoreOrigin::new(store))]);
     read_whole(&reader, name, &block).await;
     assert_eq!(std::fs::read_to_string(&target).unwrap(), "mine");
 }
@@ -303,10 +248,7 @@ async fn a_reader_that_joined_a_read_of_fewer_groups_still_gets_its_own() {
     let name = store_block(&store, &block).await;
     let reader = |demand_run_groups| {
         let disk = DiskCache::open(cache.path(), volume(), key(), &DiskOptions::default()).unwrap();
-        let options = ReaderOptions {
-            demand_run_groups,
-            ..ReaderOptions::default()
-        };
+        let options = ReaderOptions { demand_run_groups, ..ReaderOptions::default() };
         let origin: Arc<dyn Origin> = Arc::new(StoreOrigin::new(store.clone()));
         BlockReader::new(key(), Some(disk), vec![origin], &options)
     };
@@ -322,9 +264,6 @@ async fn a_reader_that_joined_a_read_of_fewer_groups_still_gets_its_own() {
     assert_eq!(cached.unwrap(), block.slice(..10));
     assert_eq!(joined.unwrap(), block.slice(150_000..150_010));
     warmed.unwrap();
-    let huge = reader
-        .read(name, 0..u32::MAX, ReadHint::Demand)
-        .await
-        .unwrap_err();
+    let huge = reader.read(name, 0..u32::MAX, ReadHint::Demand).await.unwrap_err();
     assert_eq!(huge.remedy(), Remedy::Bug, "{huge}");
 }

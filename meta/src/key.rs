@@ -255,10 +255,8 @@ mod tests {
 
     #[test]
     fn log_keys_are_ordered_as_their_positions() {
-        let position = |batch, order| Position {
-            incarnation: Incarnation::new(1, [0; 12]),
-            version: Version::new(batch, order),
-        };
+        let position =
+            |batch, order| Position { incarnation: Incarnation::new(1, [0; 12]), version: Version::new(batch, order) };
         let first = log_chunk(0, &position(1, u16::MAX), u16::MAX);
         assert!(first < log_after(0, &position(1, u16::MAX)));
         assert!(log_after(0, &position(1, u16::MAX)) < log_chunk(0, &position(2, 0), 0));

@@ -117,12 +117,7 @@ pub(crate) fn decode_entry(value: &[u8]) -> Result<(Ino, FileKind)> {
 
 /// The value of an extent; its offset is in its key.
 pub(crate) fn encode_extent(extent: &Extent) -> Vec<u8> {
-    writer()
-        .u32(extent.len)
-        .u32(extent.block_offset)
-        .u32(extent.block_len)
-        .bytes(extent.block.as_bytes())
-        .finish()
+    writer().u32(extent.len).u32(extent.block_offset).u32(extent.block_len).bytes(extent.block.as_bytes()).finish()
 }
 
 pub(crate) fn decode_extent(offset: u64, value: &[u8]) -> Result<Extent> {

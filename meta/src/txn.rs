@@ -189,6 +189,7 @@ fn usage(value: Option<&[u8]>) -> Result<(i64, i64)> {
     let Some(value) = value else { return Ok((0, 0)) };
     let attr: Attr = row::decode_attr(value)?;
     let allocated = i64::try_from(attr.allocated);
-    let allocated = allocated.map_err(|_| FsError::Corrupt("an attribute row: more bytes than a file can have".into()))?;
+    let allocated =
+        allocated.map_err(|_| FsError::Corrupt("an attribute row: more bytes than a file can have".into()))?;
     Ok((1, allocated))
 }

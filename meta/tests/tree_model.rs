@@ -52,14 +52,8 @@ impl Model {
             return Err("exists");
         }
         let nlink = if kind == FileKind::Directory { 2 } else { 1 };
-        let node = Node {
-            kind,
-            nlink,
-            entries: BTreeMap::new(),
-            parent,
-            xattrs: BTreeMap::new(),
-            contents: Vec::new(),
-        };
+        let node =
+            Node { kind, nlink, entries: BTreeMap::new(), parent, xattrs: BTreeMap::new(), contents: Vec::new() };
         self.nodes.insert(ino, node);
         self.enter(parent, name, ino);
         Ok(())
@@ -229,7 +223,8 @@ async fn run(seed: u64, steps: usize) {
         let (name_a, name_b) = (pick(&mut rng), pick(&mut rng));
         match rng.random_range(0..12) {
             0..4 => {
-                let kinds = [FileKind::File, FileKind::Directory, FileKind::Directory, FileKind::Symlink, FileKind::Fifo];
+                let kinds =
+                    [FileKind::File, FileKind::Directory, FileKind::Directory, FileKind::Symlink, FileKind::Fifo];
                 let kind = kinds[rng.random_range(0..kinds.len())];
                 let target = if kind == FileKind::Symlink { Bytes::from_static(b"target") } else { Bytes::new() };
                 let new = NewInode { target, ..new(kind) };

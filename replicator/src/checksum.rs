@@ -49,27 +49,15 @@ mod tests {
 
     #[test]
     fn any_flipped_bit_is_seen() {
-        let row = wire::Row {
-            key: Bytes::from_static(b"DN"),
-            value: Bytes::from_static(b"value"),
-        };
-        let page = wire::SnapshotPage {
-            rows: vec![row],
-            next: Bytes::from_static(b"E"),
-            ..Default::default()
-        };
+        let row = wire::Row { key: Bytes::from_static(b"DN"), value: Bytes::from_static(b"value") };
+        let page = wire::SnapshotPage { rows: vec![row], next: Bytes::from_static(b"E"), ..Default::default() };
         let sent = page.sealed().encode_to_vec();
         for bit in 0..sent.len() * 8 {
             let mut damaged = sent.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
-            let seen = wire::SnapshotPage::decode(damaged.as_slice())
-                .map_or(true, |mut page| !page.unseal());
+            let seen = wire::SnapshotPage::decode(damaged.as_slice()).map_or(true, |mut page| !page.unseal());
             assert!(seen, "bit {bit}");
         }
-        assert!(
-            wire::SnapshotPage::decode(sent.as_slice())
-                .unwrap()
-                .unseal()
-        );
+        assert!(wire::SnapshotPage::decode(sent.as_slice()).unwrap().unseal());
     }
 }

@@ -35,9 +35,7 @@ pub enum ReplicatorError {
         reason: String,
     },
     /// The upstream sent what no upstream sends.
-    #[error(
-        "the upstream {upstream} sent what cannot be used, and none of it was applied: {reason}"
-    )]
+    #[error("the upstream {upstream} sent what cannot be used, and none of it was applied: {reason}")]
     Malformed {
         /// Its URL.
         upstream: String,
@@ -101,14 +99,10 @@ pub enum ReplicatorError {
         reason: String,
     },
     /// A region was to be followed into that is no mirror.
-    #[error(
-        "this region is the primary of its volume, which follows nobody; give another META for the mirror"
-    )]
+    #[error("this region is the primary of its volume, which follows nobody; give another META for the mirror")]
     NotAMirror,
     /// Another process listens at the address.
-    #[error(
-        "the address {address} is in use by another process; give another one, or stop that process"
-    )]
+    #[error("the address {address} is in use by another process; give another one, or stop that process")]
     AddressInUse {
         /// The address.
         address: SocketAddr,

@@ -24,8 +24,8 @@ mod upstream;
 
 pub use error::{ReplicatorError, Result};
 pub use follower::{
-    Applied, BootstrapProgress, Follower, FollowerHandle, FollowerOptions, FollowerPhase,
-    FollowerStatus, open_mirror, show_at_once,
+    Applied, BootstrapProgress, Follower, FollowerHandle, FollowerOptions, FollowerPhase, FollowerStatus, open_mirror,
+    show_at_once,
 };
 pub use lineage::Lineage;
 pub use message::Described;

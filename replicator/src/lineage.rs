@@ -31,10 +31,7 @@ impl Lineage {
 
     /// The regions above, nearest first; empty of a mirror that has not met its upstream yet.
     pub fn upstreams(&self) -> Vec<RegionId> {
-        self.0
-            .as_ref()
-            .map(|above| above.lock().upstreams.clone())
-            .unwrap_or_default()
+        self.0.as_ref().map(|above| above.lock().upstreams.clone()).unwrap_or_default()
     }
 
     /// How old the rows are at most: what the primary committed longer ago is in them. `None` of a

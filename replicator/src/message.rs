@@ -43,10 +43,7 @@ pub(crate) fn position(field: Option<&wire::Position>) -> Checked<Position> {
 /// A name that people see: bounded, and without what would garble a terminal.
 pub(crate) fn label(text: &str) -> Checked<String> {
     if text.len() > MAX_LABEL_BYTES {
-        return bad(format!(
-            "a name of {} bytes; at most {MAX_LABEL_BYTES} are allowed",
-            text.len()
-        ));
+        return bad(format!("a name of {} bytes; at most {MAX_LABEL_BYTES} are allowed", text.len()));
     }
     if text.chars().any(char::is_control) {
         return bad("a name with control characters");
@@ -98,14 +95,9 @@ impl Described {
 
     pub(crate) fn from_wire(reply: &wire::DescribeReply) -> Checked<Self> {
         if reply.upstream_region_ids.len() > MAX_UPSTREAMS {
-            return bad(format!(
-                "more than {MAX_UPSTREAMS} regions above one another"
-            ));
+            return bad(format!("more than {MAX_UPSTREAMS} regions above one another"));
         }
-        let ids = reply
-            .upstream_region_ids
-            .iter()
-            .map(|id| RegionId::try_from(id.as_ref()));
+        let ids = reply.upstream_region_ids.iter().map(|id| RegionId::try_from(id.as_ref()));
         Ok(Self {
             protocol: reply.protocol,
             volume_id: VolumeId::try_from(reply.volume_id.as_ref())?,
@@ -133,24 +125,14 @@ pub(crate) struct Delivery {
 
 impl Delivery {
     pub(crate) fn into_wire(self) -> wire::Interval {
-        let digest = self
-            .interval
-            .digest
-            .map(|digest| Bytes::copy_from_slice(digest.as_bytes()));
+        let digest = self.interval.digest.map(|digest| Bytes::copy_from_slice(digest.as_bytes()));
         let unsealed = wire::Interval {
             from: Some(self.interval.from.into()),
             to: Some(self.interval.to.into()),
-            commits: self
-                .interval
-                .commits
-                .into_iter()
-                .map(commit_to_wire)
-                .collect(),
+            commits: self.interval.commits.into_iter().map(commit_to_wire).collect(),
             digest: digest.unwrap_or_default(),
             pong: self.pong,
-            behind_ms: self
-                .behind
-                .map(|behind| u64::try_from(behind.as_millis()).unwrap_or(u64::MAX)),
+            behind_ms: self.behind.map(|behind| u64::try_from(behind.as_millis()).unwrap_or(u64::MAX)),
             checksum: Bytes::new(),
         };
         unsealed.sealed()
@@ -160,31 +142,15 @@ impl Delivery {
         if !message.unseal() {
             return bad("an interval whose checksum is wrong");
         }
-        let (from, to) = (
-            position(message.from.as_ref())?,
-            position(message.to.as_ref())?,
-        );
+        let (from, to) = (position(message.from.as_ref())?, position(message.to.as_ref())?);
         let digest = match message.digest.as_ref() {
             [] => None,
             bytes => Some(Digest::try_from(bytes)?),
         };
-        let commits = message
-            .commits
-            .into_iter()
-            .map(commit_from_wire)
-            .collect::<Checked<Vec<_>>>()?;
+        let commits = message.commits.into_iter().map(commit_from_wire).collect::<Checked<Vec<_>>>()?;
         check_order(from, to, &commits)?;
-        let interval = Interval {
-            from,
-            to,
-            commits,
-            digest,
-        };
-        Ok(Self {
-            interval,
-            pong: message.pong,
-            behind: message.behind_ms.map(Duration::from_millis),
-        })
+        let interval = Interval { from, to, commits, digest };
+        Ok(Self { interval, pong: message.pong, behind: message.behind_ms.map(Duration::from_millis) })
     }
 }
 
@@ -195,14 +161,9 @@ fn check_order(from: Position, to: Position, commits: &[Commit]) -> Checked<()> 
     }
     let mut last = from;
     for commit in commits {
-        let at = Position {
-            incarnation: to.incarnation,
-            version: commit.version,
-        };
+        let at = Position { incarnation: to.incarnation, version: commit.version };
         if at <= last || at > to {
-            return bad(format!(
-                "a commit at {at:?} that is not in its place in ({from:?}, {to:?}]"
-            ));
+            return bad(format!("a commit at {at:?} that is not in its place in ({from:?}, {to:?}]"));
         }
         last = at;
     }
@@ -210,10 +171,7 @@ fn check_order(from: Position, to: Position, commits: &[Commit]) -> Checked<()> 
 }
 
 fn commit_to_wire(commit: Commit) -> wire::Commit {
-    let change = |change: Change| wire::Change {
-        key: change.key,
-        value: change.value,
-    };
+    let change = |change: Change| wire::Change { key: change.key, value: change.value };
     wire::Commit {
         version: Bytes::copy_from_slice(commit.version.as_bytes()),
         changes: commit.changes.into_iter().map(change).collect(),
@@ -272,12 +230,7 @@ pub(crate) fn page_from_wire(mut message: wire::SnapshotPage, begin: &[u8]) -> C
         }
         rows.push((key, value));
     }
-    Ok(RowsPage {
-        rows,
-        read_at: position(message.read_at.as_ref())?,
-        next,
-        last,
-    })
+    Ok(RowsPage { rows, read_at: position(message.read_at.as_ref())?, next, last })
 }
 
 /// The range of durable keys that a snapshot asks for.
@@ -295,10 +248,7 @@ mod tests {
     use super::*;
 
     fn at(batch: u64) -> Position {
-        Position {
-            incarnation: Incarnation::new(1, [1; 12]),
-            version: Version::new(batch, 0),
-        }
+        Position { incarnation: Incarnation::new(1, [1; 12]), version: Version::new(batch, 0) }
     }
 
     fn delivery() -> Delivery {
@@ -306,49 +256,25 @@ mod tests {
             key: Bytes::from_static(key),
             value: value.map(Bytes::from_static),
         };
-        let commit = |batch, changes| Commit {
-            version: Version::new(batch, 0),
-            changes,
-        };
+        let commit = |batch, changes| Commit { version: Version::new(batch, 0), changes };
         let commits = vec![
             commit(3, vec![change(b"DN", Some(b"12")), change(b"DS", None)]),
             commit(7, vec![change(b"DN", Some(b""))]),
         ];
-        let interval = Interval {
-            from: at(2),
-            to: at(9),
-            commits,
-            digest: Some(Digest::default()),
-        };
-        Delivery {
-            interval,
-            pong: 4,
-            behind: Some(Duration::from_millis(30)),
-        }
+        let interval = Interval { from: at(2), to: at(9), commits, digest: Some(Digest::default()) };
+        Delivery { interval, pong: 4, behind: Some(Duration::from_millis(30)) }
     }
 
     fn refused(change: impl Fn(&mut Interval)) -> String {
         let mut delivery = delivery();
         change(&mut delivery.interval);
-        Delivery::from_wire(delivery.into_wire())
-            .unwrap_err()
-            .to_string()
+        Delivery::from_wire(delivery.into_wire()).unwrap_err().to_string()
     }
 
     #[test]
     fn intervals_round_trip() {
-        assert_eq!(
-            Delivery::from_wire(delivery().into_wire()).unwrap(),
-            delivery()
-        );
-        let cut = Delivery {
-            interval: Interval {
-                digest: None,
-                ..delivery().interval
-            },
-            behind: None,
-            pong: 0,
-        };
+        assert_eq!(Delivery::from_wire(delivery().into_wire()).unwrap(), delivery());
+        let cut = Delivery { interval: Interval { digest: None, ..delivery().interval }, behind: None, pong: 0 };
         assert_eq!(Delivery::from_wire(cut.clone().into_wire()).unwrap(), cut);
     }
 
@@ -359,29 +285,16 @@ mod tests {
         assert!(refused(|interval| interval.from = at(3)).contains("not in its place"));
         assert!(refused(|interval| interval.commits.swap(0, 1)).contains("not in its place"));
         assert!(refused(|interval| interval.commits[0].changes.swap(0, 1)).contains("ascend"));
-        assert!(
-            refused(|interval| interval.commits[1].changes[0].key = Bytes::from_static(b"Lr"))
-                .contains("durable")
-        );
+        assert!(refused(|interval| interval.commits[1].changes[0].key = Bytes::from_static(b"Lr")).contains("durable"));
         let mut damaged = delivery().into_wire();
         damaged.commits[0].changes[0].value = Some(Bytes::from_static(b"13"));
-        assert!(
-            Delivery::from_wire(damaged)
-                .unwrap_err()
-                .to_string()
-                .contains("checksum")
-        );
+        assert!(Delivery::from_wire(damaged).unwrap_err().to_string().contains("checksum"));
     }
 
     #[test]
     fn pages_must_continue_where_the_last_one_ended() {
         let row = |key: &'static [u8]| (Bytes::from_static(key), Bytes::from_static(b"v"));
-        let page = |rows, next: &[u8], last| RowsPage {
-            rows,
-            read_at: at(1),
-            next: next.to_vec(),
-            last,
-        };
+        let page = |rows, next: &[u8], last| RowsPage { rows, read_at: at(1), next: next.to_vec(), last };
         let check = |page: RowsPage, begin: &[u8]| page_from_wire(page_to_wire(page), begin);
         let good = page(vec![row(b"DN"), row(b"DS")], b"E", true);
         assert_eq!(check(good.clone(), b"D").unwrap(), good);

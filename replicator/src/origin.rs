@@ -36,13 +36,7 @@ impl UpstreamOrigin {
     pub fn new(upstream: &Upstream, volume_id: VolumeId, mirror_id: RegionId) -> Self {
         let clients = (0..CONNECTIONS).map(|_| upstream.lazy()).collect();
         let label = format!("the upstream {}", upstream.url());
-        Self {
-            label,
-            volume_id,
-            mirror_id,
-            clients,
-            next: AtomicUsize::new(0),
-        }
+        Self { label, volume_id, mirror_id, clients, next: AtomicUsize::new(0) }
     }
 
     fn client(&self) -> Client {
@@ -50,11 +44,7 @@ impl UpstreamOrigin {
         self.clients[turn].clone()
     }
 
-    async fn stream(
-        &self,
-        name: BlockName,
-        groups: &Range<u32>,
-    ) -> Result<Streaming<wire::BlockPiece>, Status> {
+    async fn stream(&self, name: BlockName, groups: &Range<u32>) -> Result<Streaming<wire::BlockPiece>, Status> {
         let request = wire::FetchBlockRequest {
             volume_id: Bytes::copy_from_slice(self.volume_id.as_bytes()),
             mirror_id: Bytes::copy_from_slice(self.mirror_id.as_bytes()),
@@ -70,12 +60,9 @@ impl UpstreamOrigin {
         let mut stream = self.stream(name, groups).await.map_err(failed)?;
         let first = stream.message().await.map_err(failed)?;
         let first = first.ok_or_else(|| self.misbehaved("it sent no piece of a block"))?;
-        let mut gathering =
-            Gathering::begin(&first, groups).map_err(|reason| self.misbehaved(reason))?;
+        let mut gathering = Gathering::begin(&first, groups).map_err(|reason| self.misbehaved(reason))?;
         while let Some(piece) = stream.message().await.map_err(failed)? {
-            gathering
-                .add(&piece)
-                .map_err(|reason| self.misbehaved(reason))?;
+            gathering.add(&piece).map_err(|reason| self.misbehaved(reason))?;
         }
         Ok(gathering.finish())
     }
@@ -83,15 +70,10 @@ impl UpstreamOrigin {
     fn failed(&self, name: BlockName, status: &Status) -> BlockError {
         let remedy = match status.code() {
             Code::NotFound => {
-                return BlockError::Missing {
-                    name,
-                    place: self.label.clone(),
-                };
+                return BlockError::Missing { name, place: self.label.clone() };
             }
             Code::DataLoss => Remedy::Repair,
-            Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated => {
-                Remedy::Operator
-            }
+            Code::FailedPrecondition | Code::PermissionDenied | Code::Unauthenticated => Remedy::Operator,
             Code::InvalidArgument | Code::Unimplemented => Remedy::Bug,
             _ => Remedy::Retry,
         };
@@ -99,19 +81,11 @@ impl UpstreamOrigin {
         if let Some(source) = std::error::Error::source(status) {
             reason = format!("{reason}: {}", crate::tls::with_sources(source));
         }
-        BlockError::Origin {
-            origin: self.label.clone(),
-            reason,
-            remedy,
-        }
+        BlockError::Origin { origin: self.label.clone(), reason, remedy }
     }
 
     fn misbehaved(&self, reason: &str) -> BlockError {
-        BlockError::Origin {
-            origin: self.label.clone(),
-            reason: reason.to_owned(),
-            remedy: Remedy::Retry,
-        }
+        BlockError::Origin { origin: self.label.clone(), reason: reason.to_owned(), remedy: Remedy::Retry }
     }
 }
 
@@ -146,29 +120,17 @@ impl Gathering {
         if first.block_len > MAX_BLOCK_BYTES {
             return Err("it sent a block over the limit");
         }
-        let hashes = GroupHashes::try_from(first.group_hashes.clone())
-            .map_err(|_| "it sent no list of hashes")?;
-        let limit = groups
-            .len()
-            .saturating_mul(GROUP_BYTES as usize)
-            .min(first.block_len as usize);
+        let hashes = GroupHashes::try_from(first.group_hashes.clone()).map_err(|_| "it sent no list of hashes")?;
+        let limit = groups.len().saturating_mul(GROUP_BYTES as usize).min(first.block_len as usize);
         let data = BytesMut::with_capacity(limit);
-        let mut gathering = Self {
-            block_len: first.block_len,
-            hashes,
-            first_group: first.first_group,
-            data,
-            limit,
-        };
+        let mut gathering = Self { block_len: first.block_len, hashes, first_group: first.first_group, data, limit };
         gathering.add(first)?;
         Ok(gathering)
     }
 
     fn add(&mut self, piece: &wire::BlockPiece) -> Result<(), &'static str> {
         let next = self.first_group as usize + self.data.len() / GROUP_BYTES as usize;
-        if piece.first_group as usize != next
-            || !self.data.len().is_multiple_of(GROUP_BYTES as usize)
-        {
+        if piece.first_group as usize != next || !self.data.len().is_multiple_of(GROUP_BYTES as usize) {
             return Err("it sent pieces of a block out of order");
         }
         if self.data.len() + piece.data.len() > self.limit {
@@ -179,18 +141,7 @@ impl Gathering {
     }
 
     fn finish(self) -> BlockPiece {
-        let Self {
-            block_len,
-            hashes,
-            first_group,
-            data,
-            ..
-        } = self;
-        BlockPiece {
-            block_len,
-            hashes,
-            first_group,
-            data: data.freeze(),
-        }
+        let Self { block_len, hashes, first_group, data, .. } = self;
+        BlockPiece { block_len, hashes, first_group, data: data.freeze() }
     }
 }

@@ -36,9 +36,7 @@ const ALL: [(Reason, &str); 7] = [
 
 impl Reason {
     fn word(self) -> &'static str {
-        ALL.iter()
-            .find(|(reason, _)| *reason == self)
-            .map_or("", |(_, word)| word)
+        ALL.iter().find(|(reason, _)| *reason == self).map_or("", |(_, word)| word)
     }
 
     fn code(self) -> Code {
@@ -59,9 +57,7 @@ impl Reason {
     /// The reason that a status carries, if it is one that this build knows.
     pub(crate) fn of(status: &Status) -> Option<Self> {
         let word = status.metadata().get(HEADER)?.to_str().ok()?;
-        ALL.iter()
-            .find(|(_, known)| *known == word)
-            .map(|(reason, _)| *reason)
+        ALL.iter().find(|(_, known)| *known == word).map(|(reason, _)| *reason)
     }
 }
 

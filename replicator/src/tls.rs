@@ -36,22 +36,16 @@ impl TlsOptions {
     }
 
     pub(crate) fn server(&self) -> ServerTlsConfig {
-        ServerTlsConfig::new()
-            .identity(self.identity())
-            .client_ca_root(self.authority())
+        ServerTlsConfig::new().identity(self.identity()).client_ca_root(self.authority())
     }
 
     pub(crate) fn client(&self) -> ClientTlsConfig {
-        ClientTlsConfig::new()
-            .identity(self.identity())
-            .ca_certificate(self.authority())
+        ClientTlsConfig::new().identity(self.identity()).ca_certificate(self.authority())
     }
 }
 
 pub(crate) fn tls_error(error: &tonic::transport::Error) -> ReplicatorError {
-    ReplicatorError::Tls {
-        reason: with_sources(error),
-    }
+    ReplicatorError::Tls { reason: with_sources(error) }
 }
 
 /// An error and its causes in one line: tonic's own texts say only "transport error".
@@ -86,9 +80,7 @@ mod tests {
 
     #[test]
     fn only_loopback_goes_without_tls() {
-        let check = |address: &str, tls, insecure| {
-            check_listen(address.parse().unwrap(), tls, insecure).is_ok()
-        };
+        let check = |address: &str, tls, insecure| check_listen(address.parse().unwrap(), tls, insecure).is_ok();
         assert!(check("127.0.0.1:0", false, false) && check("[::1]:7440", false, false));
         assert!(check("[::ffff:127.0.0.1]:7440", false, false));
         assert!(!check("0.0.0.0:7440", false, false) && !check("[::]:7440", false, false));

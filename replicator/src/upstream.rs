@@ -40,12 +40,8 @@ impl Upstream {
     /// `BadUpstream` for a URL of another form, or https without TLS options; `Tls` when the
     /// options cannot be used.
     pub fn new(url: &str, tls: Option<&TlsOptions>) -> Result<Self> {
-        let bad = |reason: &str| ReplicatorError::BadUpstream {
-            url: url.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let endpoint =
-            Endpoint::from_shared(url.to_owned()).map_err(|error| bad(&with_sources(&error)))?;
+        let bad = |reason: &str| ReplicatorError::BadUpstream { url: url.to_owned(), reason: reason.to_owned() };
+        let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| bad(&with_sources(&error)))?;
         let uri = endpoint.uri();
         if uri.host().is_none_or(str::is_empty) || uri.port_u16().is_none() {
             return Err(bad("it names no host and port"));
@@ -61,19 +57,12 @@ impl Upstream {
         let endpoint = tuned(endpoint);
         let endpoint = match (secure, tls) {
             (false, _) => endpoint,
-            (true, Some(tls)) => endpoint
-                .tls_config(tls.client())
-                .map_err(|error| tls_error(&error))?,
+            (true, Some(tls)) => endpoint.tls_config(tls.client()).map_err(|error| tls_error(&error))?,
             (true, None) => {
-                return Err(bad(
-                    "https needs this side's certificate, its key and the upstream's authority",
-                ));
+                return Err(bad("https needs this side's certificate, its key and the upstream's authority"));
             }
         };
-        Ok(Self {
-            url: url.to_owned(),
-            endpoint,
-        })
+        Ok(Self { url: url.to_owned(), endpoint })
     }
 
     /// How a person names it.
@@ -97,11 +86,7 @@ impl Upstream {
 
     /// Connects and has it describe itself.
     pub(crate) async fn connect(&self) -> Result<(Client, Result<Described, Fault>)> {
-        let channel = self
-            .endpoint
-            .connect()
-            .await
-            .map_err(|error| self.unreachable(with_sources(&error)))?;
+        let channel = self.endpoint.connect().await.map_err(|error| self.unreachable(with_sources(&error)))?;
         let mut client = client(channel);
         let described = self.ask(&mut client).await;
         Ok((client, described))
@@ -109,11 +94,8 @@ impl Upstream {
 
     async fn ask(&self, client: &mut Client) -> Result<Described, Fault> {
         let call = client.describe(wire::DescribeRequest { protocol: PROTOCOL });
-        let reply = within_call(call)
-            .await
-            .map_err(|status| Fault::of(&status, &self.url))?;
-        Described::from_wire(&reply)
-            .map_err(|error| Fault::Passing(self.malformed(error.to_string())))
+        let reply = within_call(call).await.map_err(|status| Fault::of(&status, &self.url))?;
+        Described::from_wire(&reply).map_err(|error| Fault::Passing(self.malformed(error.to_string())))
     }
 
     /// A client that connects when it is first used, and again when that is needed.
@@ -122,17 +104,11 @@ impl Upstream {
     }
 
     pub(crate) fn unreachable(&self, reason: String) -> ReplicatorError {
-        ReplicatorError::Unreachable {
-            upstream: self.url.clone(),
-            reason,
-        }
+        ReplicatorError::Unreachable { upstream: self.url.clone(), reason }
     }
 
     pub(crate) fn malformed(&self, reason: String) -> ReplicatorError {
-        ReplicatorError::Malformed {
-            upstream: self.url.clone(),
-            reason,
-        }
+        ReplicatorError::Malformed { upstream: self.url.clone(), reason }
     }
 }
 
@@ -157,10 +133,7 @@ pub(crate) async fn within_call<T>(
 ) -> Result<T, tonic::Status> {
     match tokio::time::timeout(CALL_WITHIN, call).await {
         Ok(answer) => answer.map(tonic::Response::into_inner),
-        Err(_) => Err(tonic::Status::deadline_exceeded(format!(
-            "no answer within {} s",
-            CALL_WITHIN.as_secs()
-        ))),
+        Err(_) => Err(tonic::Status::deadline_exceeded(format!("no answer within {} s", CALL_WITHIN.as_secs()))),
     }
 }
 
@@ -170,10 +143,7 @@ mod tests {
 
     #[test]
     fn urls_of_other_forms_say_what_is_wrong() {
-        assert_eq!(
-            Upstream::new("http://primary:7440", None).unwrap().url(),
-            "http://primary:7440"
-        );
+        assert_eq!(Upstream::new("http://primary:7440", None).unwrap().url(), "http://primary:7440");
         for (url, reason) in [
             ("primary", "port"),
             ("http://primary", "port"),

@@ -120,7 +120,9 @@ fn style(template: &str) -> ProgressStyle {
 fn print_next(stage: &Stage) {
     let (primary, mirror) = (stage.primary.display(), stage.mirror.display());
     say("next, to try:");
-    say(&format!("  echo hello > {primary}/hello && farshore wait {mirror} $(farshore token {primary}) && cat {mirror}/hello"));
+    say(&format!(
+        "  echo hello > {primary}/hello && farshore wait {mirror} $(farshore token {primary}) && cat {mirror}/hello"
+    ));
     say(&format!("  farshore status {mirror}"));
     say(&format!("  farshore quickstart --clean {}", stage.root.display()));
 }

@@ -30,7 +30,8 @@ impl Stage {
     pub(super) fn make(&self) -> Result<()> {
         if self.root.join(MARKER).exists() {
             let root = self.root.display();
-            let message = format!("{root} holds an earlier quickstart; `farshore quickstart --clean {root}` removes it");
+            let message =
+                format!("{root} holds an earlier quickstart; `farshore quickstart --clean {root}` removes it");
             bail!(Failure::new(Exit::AlreadyThere, message));
         }
         if fs::read_dir(&self.root).is_ok_and(|mut entries| entries.next().is_some()) {

@@ -69,13 +69,7 @@ impl OpenDirectory {
         if entries.len() == PAGE_ENTRIES && cursor.before.len() == page + 1 {
             cursor.before.push(entries.last().map(|entry| entry.name.clone()));
         }
-        *cursor = Cursor {
-            before: std::mem::take(&mut cursor.before),
-            page,
-            entries,
-            with_attrs,
-            loaded: true,
-        };
+        *cursor = Cursor { before: std::mem::take(&mut cursor.before), page, entries, with_attrs, loaded: true };
         Ok(true)
     }
 }

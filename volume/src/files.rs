@@ -64,8 +64,7 @@ impl Volume {
     /// At most `len` bytes from `offset` on; fewer only at the file's end.
     pub async fn read(&self, handle: HandleId, offset: u64, len: u32) -> Result<Bytes> {
         let handle = self.handles.file(handle)?;
-        let (sequential, ahead) =
-            handle.read_ahead.lock().note(offset, u64::from(len), self.options.read_ahead_bytes);
+        let (sequential, ahead) = handle.read_ahead.lock().note(offset, u64::from(len), self.options.read_ahead_bytes);
         if !ahead.is_empty() {
             let (reader, file) = (Arc::clone(&self.reader), Arc::clone(&handle.file));
             tokio::spawn(async move {
@@ -160,9 +159,10 @@ impl Volume {
         let State { dirty, uploads, pending, .. } = &mut *state;
         self.flusher.budget.release(dirty.bytes());
         dirty.take_all();
-        let failed = pending.unstored().into_iter().filter(|(number, _)| {
-            uploads.get(number).is_none_or(tokio::task::JoinHandle::is_finished)
-        });
+        let failed = pending
+            .unstored()
+            .into_iter()
+            .filter(|(number, _)| uploads.get(number).is_none_or(tokio::task::JoinHandle::is_finished));
         self.flusher.budget.release(failed.map(|(_, piece)| piece.data.len() as u64).sum());
     }
 

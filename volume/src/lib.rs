@@ -8,8 +8,8 @@
 //!
 //! Read `dirty.rs`, `pending.rs` and `open_file.rs` first, then `volume.rs`.
 
-mod dirty;
 mod directory;
+mod dirty;
 mod extent_cache;
 mod files;
 mod flush;

@@ -69,11 +69,13 @@ fn join(parts: &[(u64, Bytes)]) -> Piece {
     let runs = parts.iter().map(|(offset, data)| (*offset, data.len() as u32)).collect();
     let data = match parts {
         [(_, only)] => only.clone(),
-        _ => parts.iter().fold(BytesMut::new(), |mut all, (_, data)| {
-            all.extend_from_slice(data);
-            all
-        })
-        .freeze(),
+        _ => parts
+            .iter()
+            .fold(BytesMut::new(), |mut all, (_, data)| {
+                all.extend_from_slice(data);
+                all
+            })
+            .freeze(),
     };
     Piece { data, runs }
 }

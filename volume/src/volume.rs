@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use farshore_blocks::{BlockReader, BlockWriter};
 use farshore_meta::{
-    Attr, AttrChange, DurableKey, FileKind, FsError, Ino, Name, NewInode, Region, RenameMode, Result, Role, Settings, Tree,
-    UnixTime, XattrMode,
+    Attr, AttrChange, DurableKey, FileKind, FsError, Ino, Name, NewInode, Region, RenameMode, Result, Role, Settings,
+    Tree, UnixTime, XattrMode,
 };
 
 use crate::directory::{DirectoryPage, OpenDirectory};
@@ -273,7 +273,9 @@ impl Volume {
     /// Rows changed under a mirror: what this volume remembers of them is forgotten.
     pub fn forget(&self, changed: &[DurableKey]) {
         for key in changed {
-            let (DurableKey::Attr(ino) | DurableKey::Contents(ino) | DurableKey::Extent(ino, _)) = key else { continue };
+            let (DurableKey::Attr(ino) | DurableKey::Contents(ino) | DurableKey::Extent(ino, _)) = key else {
+                continue;
+            };
             if let Some(file) = self.handles.open_inode(*ino) {
                 file.extents.lock().forget();
             }

@@ -5,9 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use farshore_blocks::{BlockKey, BlockReader, BlockStore, BlockWriter, ReaderOptions, StoreOptions, StoreOrigin, StoreUrl, WriterOptions};
+use farshore_blocks::{
+    BlockKey, BlockReader, BlockStore, BlockWriter, ReaderOptions, StoreOptions, StoreOrigin, StoreUrl, WriterOptions,
+};
 use farshore_meta::engine::{EmbeddedEngine, EmbeddedOptions};
-use farshore_meta::{AttrChange, Compression, FileKind, Ino, Name, NewInode, NewVolume, Region, RenameMode, Seek, Settings, UnixTime, format};
+use farshore_meta::{
+    AttrChange, Compression, FileKind, Ino, Name, NewInode, NewVolume, Region, RenameMode, Seek, Settings, UnixTime,
+    format,
+};
 use farshore_proto::{RegionId, VolumeId};
 use farshore_volume::{AllocateMode, Volume, VolumeOptions};
 use rand::rngs::StdRng;
@@ -109,7 +114,12 @@ async fn run(seed: u64, steps: usize) {
             }
             let read = volume.read(handle, offset as u64, len as u32).await.unwrap();
             let expected = model.get(offset..(offset + len).min(model.len())).unwrap_or_default();
-            assert!(read == expected, "seed {seed} step {step}: {} bytes at {offset}, {} expected", read.len(), expected.len());
+            assert!(
+                read == expected,
+                "seed {seed} step {step}: {} bytes at {offset}, {} expected",
+                read.len(),
+                expected.len()
+            );
             let attr = volume.attr(ino).await.unwrap();
             assert_eq!(attr.size, model.len() as u64, "seed {seed} step {step}");
         }

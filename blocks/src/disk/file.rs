@@ -46,11 +46,7 @@ impl CacheFile {
     /// Opens a file to be read. A symbolic link in its place is not followed.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
-        OpenOptions::new()
-            .read(true)
-            .custom_flags(flags)
-            .open(path)
-            .map(Self)
+        OpenOptions::new().read(true).custom_flags(flags).open(path).map(Self)
     }
 
     /// Opens or creates a file to be filled.
@@ -60,12 +56,7 @@ impl CacheFile {
         }
         let flags = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
         let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .custom_flags(flags);
+        options.read(true).write(true).create(true).truncate(false).custom_flags(flags);
         options.open(path).map(Self)
     }
 
@@ -74,12 +65,7 @@ impl CacheFile {
     }
 
     /// The wanted groups that verify, or nothing if the head is not this block's.
-    pub(super) fn read(
-        &self,
-        key: &BlockKey,
-        name: BlockName,
-        groups: &Range<u32>,
-    ) -> Option<FileRead> {
+    pub(super) fn read(&self, key: &BlockKey, name: BlockName, groups: &Range<u32>) -> Option<FileRead> {
         let tree = self.read_tree(key, name)?;
         let groups = clamp_groups(groups, tree.block_len());
         let bytes = bytes_of_groups(&groups, tree.block_len());
@@ -155,12 +141,7 @@ fn parse_head(head: &[u8]) -> Option<u32> {
 /// Divides what was read into runs of groups that verify, and groups that do not.
 fn sort_groups(key: &BlockKey, tree: &BlockTree, groups: &Range<u32>, data: &Bytes) -> FileRead {
     let count = tree.hashes().count();
-    let mut read = FileRead {
-        runs: RunSet::default(),
-        group_count: count,
-        absent: Vec::new(),
-        corrupt: 0,
-    };
+    let mut read = FileRead { runs: RunSet::default(), group_count: count, absent: Vec::new(), corrupt: 0 };
     let mut run_start = groups.start;
     let base = groups.start * GROUP_BYTES;
     let keep = |runs: &mut RunSet, run: Range<u32>| {
@@ -175,9 +156,8 @@ fn sort_groups(key: &BlockKey, tree: &BlockTree, groups: &Range<u32>, data: &Byt
     };
     for index in groups.clone() {
         let bytes = bytes_of_group(index, tree.block_len());
-        let found = data
-            .get((bytes.start - base) as usize..data.len().min((bytes.end - base) as usize))
-            .unwrap_or_default();
+        let found =
+            data.get((bytes.start - base) as usize..data.len().min((bytes.end - base) as usize)).unwrap_or_default();
         if tree.verify_group(key, index, found) {
             continue;
         }

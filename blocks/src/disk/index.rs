@@ -30,15 +30,9 @@ struct Believed {
 }
 
 impl Believed {
-    const NOTHING: Self = Self {
-        maybe: [0; 4],
-        group_count: None,
-    };
+    const NOTHING: Self = Self { maybe: [0; 4], group_count: None };
     /// After a restart: anything may be there.
-    const ANYTHING: Self = Self {
-        maybe: [u64::MAX; 4],
-        group_count: None,
-    };
+    const ANYTHING: Self = Self { maybe: [u64::MAX; 4], group_count: None };
 
     fn set(&mut self, index: u32, maybe: bool) {
         let (word, bit) = ((index / 64) as usize, 1 << (index % 64));
@@ -91,14 +85,7 @@ impl Index {
             .weight_capacity(budget_bytes)
             .build()
             .expect("both capacities are set");
-        Self {
-            files: Cache::with_options(
-                options,
-                ByAllocation,
-                DefaultHashBuilder::default(),
-                TellEvicted,
-            ),
-        }
+        Self { files: Cache::with_options(options, ByAllocation, DefaultHashBuilder::default(), TellEvicted) }
     }
 
     pub(super) fn allocated_bytes(&self) -> u64 {
@@ -181,18 +168,12 @@ impl Index {
             return;
         };
         let mut believed = hint.believed.lock();
-        groups
-            .clone()
-            .take_while(|index| *index < MAX_GROUPS)
-            .for_each(|index| believed.set(index, false));
+        groups.clone().take_while(|index| *index < MAX_GROUPS).for_each(|index| believed.set(index, false));
     }
 
     fn put(&self, name: BlockName, allocated_bytes: u64, believed: Believed) -> Vec<BlockName> {
         let mut evicted = Vec::new();
-        let hint = Arc::new(Hint {
-            believed: Mutex::new(believed),
-            allocated_bytes,
-        });
+        let hint = Arc::new(Hint { believed: Mutex::new(believed), allocated_bytes });
         self.files.insert_with_lifecycle(name, hint, &mut evicted);
         // The hook is called for the entry that this one replaces too.
         evicted.retain(|other| *other != name);
@@ -232,9 +213,7 @@ mod tests {
         let index = Index::new(10_000);
         let name = |seed: u8| name_of(&BlockKey::new([0; 32]), &[seed]);
         assert_eq!(index.add_scanned(name(0), 20_000), [name(0)]);
-        let evicted: Vec<_> = (1..6)
-            .flat_map(|seed| index.add_scanned(name(seed), 4_000))
-            .collect();
+        let evicted: Vec<_> = (1..6).flat_map(|seed| index.add_scanned(name(seed), 4_000)).collect();
         assert_eq!(evicted.len(), 3);
         assert!(index.allocated_bytes() <= 10_000);
     }

@@ -38,13 +38,9 @@ impl Layout {
         let opened = fs::create_dir_all(&root)
             .map_err(failed("create it"))
             .and_then(|()| File::create(&lock_path).map_err(failed("lock it")));
-        let lock =
-            opened.map_err(|(action, source)| BlockError::directory(&root, action, source))?;
+        let lock = opened.map_err(|(action, source)| BlockError::directory(&root, action, source))?;
         match lock_patiently(&lock) {
-            Ok(()) => Ok(Self {
-                root,
-                _lock: Arc::new(lock),
-            }),
+            Ok(()) => Ok(Self { root, _lock: Arc::new(lock) }),
             Err(Errno::WOULDBLOCK) => Err(BlockError::CacheInUse { path: root }),
             Err(errno) => Err(BlockError::directory(&root, "lock it", errno.into())),
         }
@@ -100,15 +96,9 @@ fn lock_patiently(lock: &File) -> Result<(), Errno> {
 fn scanned(entry: &fs::DirEntry, fan: u8) -> Option<Scanned> {
     let name: BlockName = entry.file_name().to_str()?.parse().ok()?;
     let metadata = entry.metadata().ok()?;
-    let ours = metadata.is_file()
-        && name.as_bytes()[0] == fan
-        && entry.file_name().to_str() == Some(&name.to_string());
+    let ours = metadata.is_file() && name.as_bytes()[0] == fan && entry.file_name().to_str() == Some(&name.to_string());
     let allocated_bytes = metadata.blocks() * STAT_BLOCK_BYTES;
-    ours.then_some(Scanned {
-        name,
-        allocated_bytes,
-        modified: metadata.modified().ok()?,
-    })
+    ours.then_some(Scanned { name, allocated_bytes, modified: metadata.modified().ok()? })
 }
 
 /// Bytes that a file has allocated on its disk.

@@ -36,10 +36,7 @@ pub struct DiskOptions {
 
 impl Default for DiskOptions {
     fn default() -> Self {
-        Self {
-            budget_bytes: 10 << 30,
-            queue_bytes: 64 << 20,
-        }
+        Self { budget_bytes: 10 << 30, queue_bytes: 64 << 20 }
     }
 }
 
@@ -63,12 +60,7 @@ pub(crate) struct Found {
 impl DiskCache {
     /// Opens the cache of `volume` under `directory`, and measures what is there. This blocks: it
     /// looks at every cached file once. One process at a time may have it open.
-    pub fn open(
-        directory: &Path,
-        volume: VolumeId,
-        key: BlockKey,
-        options: &DiskOptions,
-    ) -> Result<Self, BlockError> {
+    pub fn open(directory: &Path, volume: VolumeId, key: BlockKey, options: &DiskOptions) -> Result<Self, BlockError> {
         let layout = Layout::open(directory.join(volume.to_string()))?;
         let index = Arc::new(Index::new(options.budget_bytes));
         for cached in layout.scan() {
@@ -77,12 +69,7 @@ impl DiskCache {
             }
         }
         let queue = WriteQueue::start(layout.clone(), Arc::clone(&index), options.queue_bytes);
-        Ok(Self {
-            key,
-            layout,
-            index,
-            queue,
-        })
+        Ok(Self { key, layout, index, queue })
     }
 
     /// The directory of the volume's cached blocks.

@@ -30,22 +30,12 @@ impl WriteQueue {
     pub(super) fn start(layout: Layout, index: Arc<Index>, queue_bytes: usize) -> Self {
         let queue_bytes = queue_bytes.clamp(1, Semaphore::MAX_PERMITS.min(u32::MAX as usize));
         let (sender, receiver) = unbounded_channel();
-        let filler = Filler {
-            layout,
-            index,
-            failing: false,
-        };
-        let spawned = std::thread::Builder::new()
-            .name("block-cache".to_owned())
-            .spawn(move || filler.run(receiver));
+        let filler = Filler { layout, index, failing: false };
+        let spawned = std::thread::Builder::new().name("block-cache".to_owned()).spawn(move || filler.run(receiver));
         if let Err(error) = spawned {
             tracing::warn!(%error, "no thread for the block cache: nothing new is cached");
         }
-        Self {
-            sender,
-            room: Arc::new(Semaphore::new(queue_bytes)),
-            queue_bytes,
-        }
+        Self { sender, room: Arc::new(Semaphore::new(queue_bytes)), queue_bytes }
     }
 
     pub(super) fn offer(&self, piece: VerifiedPiece) -> bool {
@@ -54,9 +44,7 @@ impl WriteQueue {
     }
 
     pub(super) async fn push(&self, piece: VerifiedPiece) {
-        let room = Arc::clone(&self.room)
-            .acquire_many_owned(self.permits(&piece))
-            .await;
+        let room = Arc::clone(&self.room).acquire_many_owned(self.permits(&piece)).await;
         if let Ok(permit) = room {
             // The writer is gone only if it could not start, which was told.
             drop(self.sender.send(Job::Write(piece, permit)));
@@ -121,29 +109,19 @@ impl Filler {
         let renewed = file.write(piece)?;
         let allocated = allocated_bytes(file.inner())?;
         let count = piece.tree.hashes().count();
-        let evicted = self
-            .index
-            .written(name, allocated, piece.groups(), count, renewed);
+        let evicted = self.index.written(name, allocated, piece.groups(), count, renewed);
         // The block itself may be among them, written a moment ago: it is gone again then.
         let _kept = self.evict(&evicted, piece);
         Ok(())
     }
 
     /// Removes the files; breaks if the piece's own block is one of them.
-    fn evict(
-        &self,
-        evicted: &[farshore_proto::BlockName],
-        piece: &VerifiedPiece,
-    ) -> ControlFlow<()> {
+    fn evict(&self, evicted: &[farshore_proto::BlockName], piece: &VerifiedPiece) -> ControlFlow<()> {
         for name in evicted {
             self.layout.remove(name);
         }
         let own = evicted.contains(&piece.tree.name());
-        if own {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        if own { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
     fn tell_once(&mut self, error: &std::io::Error) {

@@ -26,10 +26,7 @@ pub(crate) fn pattern(len: usize) -> Bytes {
 }
 
 pub(crate) fn open_store(url: &str) -> BlockStore {
-    let options = StoreOptions {
-        create_directory: true,
-        ..StoreOptions::default()
-    };
+    let options = StoreOptions { create_directory: true, ..StoreOptions::default() };
     BlockStore::open(&url.parse().unwrap(), volume(), key(), &options).unwrap()
 }
 
@@ -79,10 +76,7 @@ impl Origin for Watched {
         self.fetches.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(self.delay).await;
         let piece = self.inner.fetch(name, groups).await?;
-        self.groups.fetch_add(
-            u64::from(group_count(piece.data.len() as u32)),
-            Ordering::SeqCst,
-        );
+        self.groups.fetch_add(u64::from(group_count(piece.data.len() as u32)), Ordering::SeqCst);
         Ok(self.lie.map_or(piece.clone(), |lie| lie(piece)))
     }
 }

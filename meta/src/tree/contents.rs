@@ -135,13 +135,7 @@ async fn shrink_extents(txn: &mut Txn, ino: Ino, size: u64, attr: &mut Attr) -> 
 }
 
 /// Makes part of [begin, end) a hole; true when all of it is one.
-pub(super) async fn punch_step(
-    txn: &mut Txn,
-    ino: Ino,
-    begin: u64,
-    end: u64,
-    now: UnixTime,
-) -> Result<(Attr, bool)> {
+pub(super) async fn punch_step(txn: &mut Txn, ino: Ino, begin: u64, end: u64, now: UnixTime) -> Result<(Attr, bool)> {
     let mut attr = attributes::get(txn, ino).await?;
     expect_file(&attr)?;
     let mut done = true;

@@ -25,13 +25,7 @@ pub(super) struct WriteStep {
 }
 
 /// The extents that have a byte in [begin, end), in order, at most `limit`.
-pub(super) async fn overlapping(
-    txn: &mut Txn,
-    ino: Ino,
-    begin: u64,
-    end: u64,
-    limit: usize,
-) -> Result<Vec<Extent>> {
+pub(super) async fn overlapping(txn: &mut Txn, ino: Ino, begin: u64, end: u64, limit: usize) -> Result<Vec<Extent>> {
     let mut found = Vec::new();
     let before = RangeRead::new(key::extents(ino), key::extent(ino, begin)).limit(1).reverse();
     for (key, value) in txn.range(&before).await?.rows {

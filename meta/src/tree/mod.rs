@@ -207,14 +207,8 @@ impl Tree {
     ) -> Result<Attr> {
         let mut rest = extents.to_vec();
         loop {
-            let step = transact!(&self.region, |txn| extents::write_step(
-                txn,
-                ino,
-                &rest,
-                size,
-                inline_carried,
-                change
-            ))?;
+            let step =
+                transact!(&self.region, |txn| extents::write_step(txn, ino, &rest, size, inline_carried, change))?;
             if step.rest.is_empty() {
                 return Ok(step.attr);
             }

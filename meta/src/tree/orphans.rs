@@ -4,8 +4,8 @@ use crate::attr::UnixTime;
 use crate::engine::RangeRead;
 use crate::error::{FsError, Result};
 use crate::ino::Ino;
-use crate::txn::Txn;
 use crate::key;
+use crate::txn::Txn;
 
 use super::{attributes, contents, extents};
 

@@ -20,17 +20,12 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            failures: 0,
-            random: StdRng::seed_from_u64(seed),
-        }
+        Self { failures: 0, random: StdRng::seed_from_u64(seed) }
     }
 
     /// The pause after one more failure.
     pub(crate) fn next(&mut self) -> Duration {
-        let whole = FIRST
-            .saturating_mul(1 << self.failures.min(16))
-            .min(LONGEST);
+        let whole = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
         self.failures += 1;
         whole.mul_f64(self.random.random_range(0.5..=1.0))
     }

@@ -74,10 +74,7 @@ pub(crate) enum Event {
     /// The interval up to here was written, and the rows stand so.
     Applied(Standing),
     /// Writing failed, for now or for good; the rows may stand anywhere in between.
-    WriteFailed {
-        error: ReplicatorError,
-        for_good: bool,
-    },
+    WriteFailed { error: ReplicatorError, for_good: bool },
     /// Every reader sees everything up to here.
     Visible(Position),
     /// Time has passed.
@@ -106,11 +103,7 @@ pub(crate) enum Action {
     /// Write an interval.
     Apply(Interval),
     /// Tell the upstream; a ping of zero is none.
-    Report {
-        applied: Position,
-        visible: Option<Position>,
-        ping: u64,
-    },
+    Report { applied: Position, visible: Option<Position>, ping: u64 },
 }
 
 /// What the follower is about.
@@ -236,9 +229,7 @@ impl Core {
         }
         self.counts.connections += 1;
         self.upstream_inodes = Some(described.used_inodes);
-        let above = std::iter::once(described.region_id)
-            .chain(described.upstreams)
-            .collect();
+        let above = std::iter::once(described.region_id).chain(described.upstreams).collect();
         self.actions.push(Action::Above(above));
         let resume_from = match &self.standing {
             Standing::New => None,
@@ -251,19 +242,11 @@ impl Core {
 
     /// Whether the upstream is one that this mirror can follow.
     fn check_upstream(&self, described: &Described) -> Result<(), Fault> {
-        let Identity {
-            volume_id,
-            mirror_id,
-            upstream,
-        } = &self.identity;
+        let Identity { volume_id, mirror_id, upstream } = &self.identity;
         let upstream = upstream.clone();
         if described.protocol != PROTOCOL {
             let theirs = described.protocol;
-            return Err(Fault::Passing(ReplicatorError::Protocol {
-                upstream,
-                ours: PROTOCOL,
-                theirs,
-            }));
+            return Err(Fault::Passing(ReplicatorError::Protocol { upstream, ours: PROTOCOL, theirs }));
         }
         if described.volume_id != *volume_id {
             return Err(Fault::Final(ReplicatorError::WrongVolume {
@@ -274,17 +257,11 @@ impl Core {
             }));
         }
         if described.region_id == *mirror_id || described.upstreams.contains(mirror_id) {
-            return Err(Fault::Final(ReplicatorError::SelfUpstream {
-                upstream,
-                region: *mirror_id,
-            }));
+            return Err(Fault::Final(ReplicatorError::SelfUpstream { upstream, region: *mirror_id }));
         }
         if !described.ready {
             let reason = "it still bootstraps itself and cannot be followed yet".to_owned();
-            return Err(Fault::Passing(ReplicatorError::Refused {
-                upstream,
-                reason,
-            }));
+            return Err(Fault::Passing(ReplicatorError::Refused { upstream, reason }));
         }
         Ok(())
     }
@@ -297,23 +274,17 @@ impl Core {
         let bootstrap = match &self.standing {
             Standing::New => Bootstrap::begin(pinned),
             Standing::Copying(bootstrap) if bootstrap.pinned == pinned => bootstrap.clone(),
-            Standing::Replaying(position) | Standing::Following(position)
-                if *position == pinned =>
-            {
+            Standing::Replaying(position) | Standing::Following(position) if *position == pinned => {
                 return self.start_follow(now, pinned);
             }
             _ => {
-                return self.on_malformed(
-                    now,
-                    "it keeps the log from another position than was asked for",
-                );
+                return self.on_malformed(now, "it keeps the log from another position than was asked for");
             }
         };
         self.next_page = bootstrap.next.clone().unwrap_or_else(|| DURABLE.1.to_vec());
         self.standing = Standing::Copying(bootstrap);
         self.stage = Stage::Copying;
-        self.actions
-            .push(Action::RequestSnapshot(self.next_page.clone()));
+        self.actions.push(Action::RequestSnapshot(self.next_page.clone()));
     }
 
     fn start_follow(&mut self, now: Duration, from: Position) {
@@ -342,16 +313,9 @@ impl Core {
         if !matches!(self.stage, Stage::Following) {
             return;
         }
-        let Delivery {
-            interval,
-            pong,
-            behind,
-        } = delivery;
+        let Delivery { interval, pong, behind } = delivery;
         if Some(interval.from) != self.tail {
-            return self.on_malformed(
-                now,
-                "an interval does not begin where the one before it ended",
-            );
+            return self.on_malformed(now, "an interval does not begin where the one before it ended");
         }
         self.heard_at = now;
         self.tail = Some(interval.to);
@@ -366,23 +330,13 @@ impl Core {
 
     /// An answer may be about a position that was passed already.
     fn refresh(&mut self) {
-        self.applied
-            .into_iter()
-            .for_each(|applied| self.freshness.applied(applied));
-        self.visible
-            .into_iter()
-            .for_each(|visible| self.freshness.visible(visible));
+        self.applied.into_iter().for_each(|applied| self.freshness.applied(applied));
+        self.visible.into_iter().for_each(|visible| self.freshness.visible(visible));
     }
 
     fn on_malformed(&mut self, now: Duration, reason: &str) {
         let upstream = self.identity.upstream.clone();
-        self.on_lost(
-            now,
-            Fault::Passing(ReplicatorError::Malformed {
-                upstream,
-                reason: reason.to_owned(),
-            }),
-        );
+        self.on_lost(now, Fault::Passing(ReplicatorError::Malformed { upstream, reason: reason.to_owned() }));
     }
 
     fn on_lost(&mut self, now: Duration, fault: Fault) {
@@ -390,13 +344,7 @@ impl Core {
             // A pin that was lost before a single page was written costs nothing.
             Fault::LogTrimmed if self.standing == Standing::New => {
                 let reason = "it trimmed the log while this mirror registered".to_owned();
-                self.rest(
-                    now,
-                    ReplicatorError::Refused {
-                        upstream: self.identity.upstream.clone(),
-                        reason,
-                    },
-                );
+                self.rest(now, ReplicatorError::Refused { upstream: self.identity.upstream.clone(), reason });
             }
             Fault::LogTrimmed => self.stop(self.trimmed()),
             Fault::Final(error) => self.stop(error),
@@ -412,10 +360,7 @@ impl Core {
         let upstream = self.identity.upstream.clone();
         match position {
             Some(position) => ReplicatorError::LogTrimmed { upstream, position },
-            None => ReplicatorError::Refused {
-                upstream,
-                reason: "it keeps no log for this mirror".to_owned(),
-            },
+            None => ReplicatorError::Refused { upstream, reason: "it keeps no log for this mirror".to_owned() },
         }
     }
 
@@ -429,9 +374,7 @@ impl Core {
         }
         self.freshness.disconnected();
         self.last_error = Some(error);
-        self.stage = Stage::Resting {
-            until: now + self.backoff.next(),
-        };
+        self.stage = Stage::Resting { until: now + self.backoff.next() };
         self.actions.push(Action::Disconnect);
     }
 
@@ -504,11 +447,7 @@ impl Core {
         } else if let Some(interval) = self.inbox.pop_interval() {
             self.counts.intervals += 1;
             self.counts.commits += interval.commits.len() as u64;
-            self.counts.bytes += interval
-                .commits
-                .iter()
-                .map(|commit| commit.bytes() as u64)
-                .sum::<u64>();
+            self.counts.bytes += interval.commits.iter().map(|commit| commit.bytes() as u64).sum::<u64>();
             self.writing = true;
             self.actions.push(Action::Apply(interval));
         }
@@ -531,14 +470,10 @@ impl Core {
 
     fn on_tick(&mut self, now: Duration) {
         match self.stage {
-            Stage::Connecting { since } | Stage::Registering { since }
-                if now >= since + ANSWER_WITHIN =>
-            {
+            Stage::Connecting { since } | Stage::Registering { since } if now >= since + ANSWER_WITHIN => {
                 self.on_silence(now, "it gave no answer");
             }
-            Stage::Copying | Stage::Following
-                if self.wants_input() && now >= self.heard_at + SILENCE =>
-            {
+            Stage::Copying | Stage::Following if self.wants_input() && now >= self.heard_at + SILENCE => {
                 self.on_silence(now, "it sent nothing");
             }
             Stage::Following if now >= self.report_at => self.report(now),
@@ -560,20 +495,12 @@ impl Core {
         if !ping_due && self.reported == Some((applied, visible)) {
             return;
         }
-        let ping = if ping_due {
-            self.freshness.ping(now)
-        } else {
-            0
-        };
+        let ping = if ping_due { self.freshness.ping(now) } else { 0 };
         if ping_due {
             self.ping_at = now + PING_EVERY;
         }
         self.reported = Some((applied, visible));
-        self.actions.push(Action::Report {
-            applied,
-            visible,
-            ping,
-        });
+        self.actions.push(Action::Report { applied, visible, ping });
     }
 
     fn look_if_rested(&mut self, now: Duration) {
@@ -595,13 +522,9 @@ impl Core {
     pub(crate) fn due_at(&self) -> Option<Duration> {
         let silence = self.wants_input().then_some(self.heard_at + SILENCE);
         match self.stage {
-            Stage::Connecting { since } | Stage::Registering { since } => {
-                Some(since + ANSWER_WITHIN)
-            }
+            Stage::Connecting { since } | Stage::Registering { since } => Some(since + ANSWER_WITHIN),
             Stage::Copying => silence,
-            Stage::Following => {
-                Some(silence.map_or(self.report_at, |silence| silence.min(self.report_at)))
-            }
+            Stage::Following => Some(silence.map_or(self.report_at, |silence| silence.min(self.report_at))),
             Stage::Resting { until } if !self.writing => Some(until),
             _ => None,
         }

@@ -74,14 +74,8 @@ impl Driver {
             Action::Register(from) => self.call(Call::Register(from)),
             Action::RequestSnapshot(begin) => self.call(Call::Snapshot(begin)),
             Action::StartFollow(from) => self.call(Call::Follow(from)),
-            Action::Report {
-                applied,
-                visible,
-                ping,
-            } => {
-                self.link
-                    .iter()
-                    .for_each(|link| link.report(applied, visible, ping));
+            Action::Report { applied, visible, ping } => {
+                self.link.iter().for_each(|link| link.report(applied, visible, ping));
             }
         }
     }
@@ -95,11 +89,7 @@ impl Driver {
     }
 
     fn connect(&mut self) {
-        self.link = Some(Link::begin(
-            self.upstream.clone(),
-            self.identity.clone(),
-            self.name.clone(),
-        ));
+        self.link = Some(Link::begin(self.upstream.clone(), self.identity.clone(), self.name.clone()));
     }
 
     fn call(&self, call: Call) {
@@ -111,8 +101,7 @@ impl Driver {
     fn publish(&self) {
         let view = View::of(&self.core);
         if let Some(basis) = self.core.freshness().applied_basis() {
-            self.lineage
-                .set_fresh(self.started + basis.at, basis.behind);
+            self.lineage.set_fresh(self.started + basis.at, basis.behind);
         }
         self.view.send_modify(|before| {
             if before.phase != view.phase {

@@ -24,30 +24,17 @@ impl Fault {
         match Reason::of(status) {
             Some(Reason::LogTrimmed) => return Self::LogTrimmed,
             Some(Reason::Diverged) => return Self::Final(ReplicatorError::Diverged { reason }),
-            Some(
-                Reason::NotReady
-                | Reason::NotRegistered
-                | Reason::Loop
-                | Reason::WrongVolume
-                | Reason::Protocol,
-            ) => {
+            Some(Reason::NotReady | Reason::NotRegistered | Reason::Loop | Reason::WrongVolume | Reason::Protocol) => {
                 return Self::Passing(ReplicatorError::Refused { upstream, reason });
             }
             None => {}
         }
         Self::Passing(match status.code() {
             Code::OutOfRange => ReplicatorError::Malformed { upstream, reason },
-            Code::Internal if reason.starts_with("failed to decode") => {
-                ReplicatorError::Malformed { upstream, reason }
+            Code::Internal if reason.starts_with("failed to decode") => ReplicatorError::Malformed { upstream, reason },
+            Code::Unavailable | Code::Unknown | Code::Internal | Code::Cancelled | Code::DeadlineExceeded => {
+                ReplicatorError::Unreachable { upstream, reason: with_cause(status) }
             }
-            Code::Unavailable
-            | Code::Unknown
-            | Code::Internal
-            | Code::Cancelled
-            | Code::DeadlineExceeded => ReplicatorError::Unreachable {
-                upstream,
-                reason: with_cause(status),
-            },
             _ => ReplicatorError::Refused { upstream, reason },
         })
     }

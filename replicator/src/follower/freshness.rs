@@ -44,9 +44,7 @@ impl Mark {
 
     fn reached(&mut self, position: Position) {
         while let Some((_, basis)) = self.pending.pop_front_if(|(to, _)| *to <= position) {
-            let newer = self
-                .basis
-                .is_none_or(|known| basis.age(basis.at) <= known.age(basis.at));
+            let newer = self.basis.is_none_or(|known| basis.age(basis.at) <= known.age(basis.at));
             if newer {
                 self.basis = Some(basis);
             }
@@ -116,10 +114,7 @@ mod tests {
     use super::*;
 
     fn at(batch: u64) -> Position {
-        Position {
-            incarnation: Incarnation::new(1, [1; 12]),
-            version: Version::new(batch, 0),
-        }
+        Position { incarnation: Incarnation::new(1, [1; 12]), version: Version::new(batch, 0) }
     }
 
     const fn ms(millis: u64) -> Duration {
@@ -150,11 +145,7 @@ mod tests {
         let ping = freshness.ping(ms(40));
         freshness.pong(ping, None, at(9));
         freshness.visible(at(9));
-        assert_eq!(
-            freshness.visible_basis().unwrap().age(ms(40)),
-            ms(730),
-            "not known is not fresh"
-        );
+        assert_eq!(freshness.visible_basis().unwrap().age(ms(40)), ms(730), "not known is not fresh");
     }
 
     #[test]
@@ -164,13 +155,7 @@ mod tests {
         freshness.pong(a, Some(ms(0)), at(1));
         freshness.pong(b, Some(ms(5_000)), at(2));
         freshness.visible(at(2));
-        assert_eq!(
-            freshness.visible_basis().unwrap(),
-            Basis {
-                at: ms(100),
-                behind: ms(0)
-            }
-        );
+        assert_eq!(freshness.visible_basis().unwrap(), Basis { at: ms(100), behind: ms(0) });
     }
 
     #[test]

@@ -26,9 +26,7 @@ impl FollowerHandle {
     /// What it does now.
     pub fn status(&self) -> FollowerStatus {
         let visible = *self.visible.borrow();
-        self.view
-            .borrow()
-            .status(&self.upstream, visible, self.started.elapsed())
+        self.view.borrow().status(&self.upstream, visible, self.started.elapsed())
     }
 
     /// The region's lineage, for its own publisher.
@@ -42,9 +40,7 @@ impl FollowerHandle {
     /// What stopped it before; it retries whatever may pass, for as long as that takes.
     pub async fn ready(&self) -> Result<()> {
         let mut view = self.view.clone();
-        let settled = view
-            .wait_for(|view| view.ready || view.stopped.is_some())
-            .await;
+        let settled = view.wait_for(|view| view.ready || view.stopped.is_some()).await;
         let settled = settled.map_err(|_| ReplicatorError::Stopped)?;
         match &settled.stopped {
             Some(error) if !settled.ready => Err(error.clone()),
@@ -82,12 +78,7 @@ impl FollowerHandle {
                 }
             }
         };
-        timeout(within, reached)
-            .await
-            .unwrap_or(Err(ReplicatorError::TimedOut {
-                position,
-                after: within,
-            }))
+        timeout(within, reached).await.unwrap_or(Err(ReplicatorError::TimedOut { position, after: within }))
     }
 
     /// Ends it, after what is being written. The mirror goes on from there when it is started again.

@@ -52,11 +52,7 @@ impl Inbox {
     /// The next interval to apply: several as one where they are small.
     pub(crate) fn pop_interval(&mut self) -> Option<Interval> {
         let (mut merged, mut bytes) = self.take_first()?;
-        while self
-            .intervals
-            .front()
-            .is_some_and(|(next, more)| bytes + more <= MERGED_BYTES && joins(&merged, next))
-        {
+        while self.intervals.front().is_some_and(|(next, more)| bytes + more <= MERGED_BYTES && joins(&merged, next)) {
             let (next, more) = self.take_first()?;
             merged.commits.extend(next.commits);
             merged.to = next.to;
@@ -94,40 +90,23 @@ mod tests {
     use super::*;
 
     fn at(epoch: u32, batch: u64) -> Position {
-        Position {
-            incarnation: Incarnation::new(epoch, [1; 12]),
-            version: Version::new(batch, 0),
-        }
+        Position { incarnation: Incarnation::new(epoch, [1; 12]), version: Version::new(batch, 0) }
     }
 
     fn interval(from: Position, to: Position, bytes: usize, whole: bool) -> Interval {
-        let change = Change {
-            key: Bytes::from(vec![b'D'; bytes]),
-            value: None,
-        };
-        let commits = vec![Commit {
-            version: to.version,
-            changes: vec![change],
-        }];
-        Interval {
-            from,
-            to,
-            commits,
-            digest: whole.then(Digest::default),
-        }
+        let change = Change { key: Bytes::from(vec![b'D'; bytes]), value: None };
+        let commits = vec![Commit { version: to.version, changes: vec![change] }];
+        Interval { from, to, commits, digest: whole.then(Digest::default) }
     }
 
     #[test]
     fn small_intervals_are_applied_together() {
         let mut inbox = Inbox::default();
         (1..5).for_each(|batch| {
-            inbox.push_interval(interval(at(1, batch), at(1, batch + 1), 10, true))
+            inbox.push_interval(interval(at(1, batch), at(1, batch + 1), 10, true));
         });
         let merged = inbox.pop_interval().unwrap();
-        assert_eq!(
-            (merged.from, merged.to, merged.commits.len()),
-            (at(1, 1), at(1, 5), 4)
-        );
+        assert_eq!((merged.from, merged.to, merged.commits.len()), (at(1, 1), at(1, 5), 4));
         assert!(inbox.is_empty() && inbox.interval_bytes == 0);
     }
 
@@ -138,9 +117,7 @@ mod tests {
         inbox.push_interval(interval(at(1, 2), at(1, 3), 1, true));
         inbox.push_interval(interval(at(1, 3), at(2, 1), 1, true));
         inbox.push_interval(interval(at(2, 1), at(2, 2), 1, false));
-        let ends: Vec<_> = std::iter::from_fn(|| inbox.pop_interval())
-            .map(|interval| interval.to)
-            .collect();
+        let ends: Vec<_> = std::iter::from_fn(|| inbox.pop_interval()).map(|interval| interval.to).collect();
         assert_eq!(ends, [at(1, 2), at(1, 3), at(2, 1), at(2, 2)]);
     }
 

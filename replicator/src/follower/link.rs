@@ -45,19 +45,9 @@ impl Link {
         let (calls, call_queue) = mpsc::channel(2);
         let (reports, report_queue) = mpsc::channel(REPORTS);
         let (out, events) = mpsc::channel(1);
-        let line = Line {
-            upstream,
-            identity,
-            name,
-            out,
-        };
+        let line = Line { upstream, identity, name, out };
         let task = tokio::spawn(line.run(call_queue, report_queue));
-        Self {
-            calls,
-            reports,
-            events,
-            task,
-        }
+        Self { calls, reports, events, task }
     }
 
     /// The next thing that comes; `None` once it has ended and told why.
@@ -75,17 +65,9 @@ impl Link {
 
     /// Sends a report, unless earlier ones still wait: the next will tell more.
     pub(crate) fn report(&self, applied: Position, visible: Option<Position>, ping: u64) {
-        let report = wire::FollowReport {
-            applied: Some(applied.into()),
-            visible: visible.map(Into::into),
-            ping,
-        };
+        let report = wire::FollowReport { applied: Some(applied.into()), visible: visible.map(Into::into), ping };
         let event = Some(wire::follow_request::Event::Report(report));
-        if self
-            .reports
-            .try_send(wire::FollowRequest { event })
-            .is_err()
-        {
+        if self.reports.try_send(wire::FollowRequest { event }).is_err() {
             tracing::debug!("a report was left out: earlier ones still wait");
         }
     }
@@ -150,10 +132,7 @@ impl Line {
     }
 
     fn ended(&self) -> Fault {
-        Fault::Passing(
-            self.upstream
-                .unreachable("it closed the connection".to_owned()),
-        )
+        Fault::Passing(self.upstream.unreachable("it closed the connection".to_owned()))
     }
 
     fn volume_id(&self) -> Bytes {
@@ -171,11 +150,8 @@ impl Line {
             mirror_name: self.name.clone(),
             resume_from: from.map(Into::into),
         };
-        let reply = within_call(client.register(request))
-            .await
-            .map_err(|status| self.fault(&status))?;
-        let pinned =
-            message::position(reply.pinned.as_ref()).map_err(|error| self.malformed(&error))?;
+        let reply = within_call(client.register(request)).await.map_err(|status| self.fault(&status))?;
+        let pinned = message::position(reply.pinned.as_ref()).map_err(|error| self.malformed(&error))?;
         self.hand_on(Event::Registered(pinned)).await;
         Ok(())
     }
@@ -189,19 +165,11 @@ impl Line {
         };
         let mut pages = self.begin(client.snapshot(request)).await?;
         loop {
-            let page = pages
-                .message()
-                .await
-                .map_err(|status| self.fault(&status))?;
+            let page = pages.message().await.map_err(|status| self.fault(&status))?;
             let page = page.ok_or_else(|| self.ended())?;
-            let page =
-                message::page_from_wire(page, &begin).map_err(|error| self.malformed(&error))?;
+            let page = message::page_from_wire(page, &begin).map_err(|error| self.malformed(&error))?;
             let (next, last) = (page.next.clone(), page.last);
-            self.hand_on(Event::Page {
-                begin: std::mem::replace(&mut begin, next),
-                page,
-            })
-            .await;
+            self.hand_on(Event::Page { begin: std::mem::replace(&mut begin, next), page }).await;
             if last {
                 return Ok(());
             }
@@ -214,22 +182,13 @@ impl Line {
         from: Position,
         reports: mpsc::Receiver<wire::FollowRequest>,
     ) -> Result<(), Fault> {
-        let start = wire::FollowStart {
-            volume_id: self.volume_id(),
-            mirror_id: self.mirror_id(),
-            from: Some(from.into()),
-        };
-        let start = wire::FollowRequest {
-            event: Some(wire::follow_request::Event::Start(start)),
-        };
-        let requests =
-            tokio_stream::StreamExt::chain(tokio_stream::once(start), ReceiverStream::new(reports));
+        let start =
+            wire::FollowStart { volume_id: self.volume_id(), mirror_id: self.mirror_id(), from: Some(from.into()) };
+        let start = wire::FollowRequest { event: Some(wire::follow_request::Event::Start(start)) };
+        let requests = tokio_stream::StreamExt::chain(tokio_stream::once(start), ReceiverStream::new(reports));
         let mut intervals = self.begin(client.follow(requests)).await?;
         loop {
-            let interval = intervals
-                .message()
-                .await
-                .map_err(|status| self.fault(&status))?;
+            let interval = intervals.message().await.map_err(|status| self.fault(&status))?;
             let interval = interval.ok_or_else(|| self.ended())?;
             let delivery = Delivery::from_wire(interval).map_err(|error| self.malformed(&error))?;
             self.hand_on(Event::Delivered(delivery)).await;
@@ -248,9 +207,6 @@ impl Line {
     }
 
     fn slow(&self) -> ReplicatorError {
-        self.upstream.unreachable(format!(
-            "it began no stream within {} s",
-            BEGIN_WITHIN.as_secs()
-        ))
+        self.upstream.unreachable(format!("it began no stream within {} s", BEGIN_WITHIN.as_secs()))
     }
 }

@@ -12,6 +12,8 @@ mod handle;
 mod inbox;
 mod join;
 mod link;
+#[cfg(test)]
+mod simulation;
 mod status;
 mod writer;
 
@@ -48,10 +50,7 @@ pub struct FollowerOptions {
 impl FollowerOptions {
     /// A mirror of this name, with a random seed.
     pub fn named(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            seed: rand::random(),
-        }
+        Self { name: name.into(), seed: rand::random() }
     }
 }
 
@@ -75,17 +74,10 @@ impl Follower {
             return Err(ReplicatorError::NotAMirror);
         };
         let url = upstream.url().to_owned();
-        let refused = |reason: String| ReplicatorError::Refused {
-            upstream: url.clone(),
-            reason,
-        };
+        let refused = |reason: String| ReplicatorError::Refused { upstream: url.clone(), reason };
         let FollowerOptions { name, seed } = options;
         let name = label(&name).map_err(|error| refused(format!("the mirror's name: {error}")))?;
-        let identity = Identity {
-            volume_id,
-            mirror_id: region.id(),
-            upstream: url.clone(),
-        };
+        let identity = Identity { volume_id, mirror_id: region.id(), upstream: url.clone() };
         let core = Core::new(identity.clone(), seed);
         let (view, view_seen) = watch::channel(View::of(&core));
         let (visible, visible_seen) = watch::channel(None);
@@ -110,14 +102,7 @@ impl Follower {
             link: None,
         };
         tokio::spawn(driver.run());
-        let handle = FollowerHandle {
-            upstream: url,
-            started,
-            lineage,
-            view: view_seen,
-            visible,
-            stopping,
-        };
+        let handle = FollowerHandle { upstream: url, started, lineage, view: view_seen, visible, stopping };
         Ok((handle, applied_queue))
     }
 }

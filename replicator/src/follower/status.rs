@@ -118,21 +118,15 @@ impl View {
         self.last_error.as_ref()
     }
 
-    pub(crate) fn status(
-        &self,
-        upstream: &str,
-        visible: Option<Position>,
-        now: Duration,
-    ) -> FollowerStatus {
+    pub(crate) fn status(&self, upstream: &str, visible: Option<Position>, now: Duration) -> FollowerStatus {
         FollowerStatus {
             phase: self.phase,
             upstream: upstream.to_owned(),
-            received: self.received,
-            applied: self.applied,
+            // What is visible is told first by the mount, and only then by the core.
+            received: self.received.max(visible),
+            applied: self.applied.max(visible),
             visible,
-            staleness_ms: self
-                .fresh
-                .map(|basis| basis.age(now).as_secs_f64() * 1_000.0),
+            staleness_ms: self.fresh.map(|basis| basis.age(now).as_secs_f64() * 1_000.0),
             last_error: self.last_error.clone(),
             bootstrap: self.bootstrap,
             intervals: self.counts.intervals,
@@ -158,18 +152,12 @@ fn phase_of(core: &Core) -> FollowerPhase {
 fn progress(core: &Core) -> Option<BootstrapProgress> {
     let rows = core.counts().rows;
     match core.standing() {
-        Standing::New => Some(BootstrapProgress {
-            rows,
-            fraction: 0.0,
-        }),
+        Standing::New => Some(BootstrapProgress { rows, fraction: 0.0 }),
         Standing::Copying(bootstrap) => {
             let fraction = fraction_of(bootstrap, core.upstream_inodes().unwrap_or(0));
             Some(BootstrapProgress { rows, fraction })
         }
-        Standing::Replaying(_) => Some(BootstrapProgress {
-            rows,
-            fraction: 1.0,
-        }),
+        Standing::Replaying(_) => Some(BootstrapProgress { rows, fraction: 1.0 }),
         Standing::Following(_) => None,
     }
 }
@@ -199,20 +187,13 @@ fn fraction_of(bootstrap: &Bootstrap, inodes: u64) -> f64 {
         _ if next.as_slice() > b"DJ".as_slice() => inodes as f64,
         _ => return 0.0,
     };
-    let share = if inodes == 0 {
-        0.0
-    } else {
-        (ino / inodes as f64).min(1.0)
-    };
+    let share = if inodes == 0 { 0.0 } else { (ino / inodes as f64).min(1.0) };
     BLOCKS_SHARE + (1.0 - BLOCKS_SHARE) * share
 }
 
 fn share_of_names(name: &[u8]) -> f64 {
     let mut first = [0; 4];
-    first
-        .iter_mut()
-        .zip(name)
-        .for_each(|(to, from)| *to = *from);
+    first.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
     f64::from(u32::from_be_bytes(first)) / (f64::from(u32::MAX) + 1.0)
 }
 
@@ -226,14 +207,7 @@ mod tests {
     fn a_bootstraps_progress_grows_with_its_key() {
         let at = |next: Option<&[u8]>| {
             let pinned = Position::start_of(Incarnation::new(1, [0; 12]));
-            fraction_of(
-                &Bootstrap {
-                    pinned,
-                    next: next.map(<[u8]>::to_vec),
-                    settled_at: pinned,
-                },
-                1_000,
-            )
+            fraction_of(&Bootstrap { pinned, next: next.map(<[u8]>::to_vec), settled_at: pinned }, 1_000)
         };
         let attr = |ino: u64| [b"DI".as_slice(), &ino.to_be_bytes(), b"a\0"].concat();
         let block = |first: u8| [b"DB".as_slice(), &[first; 32]].concat();

@@ -63,15 +63,7 @@ impl Writer {
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let room = Arc::new(Semaphore::new(KEYS_AHEAD as usize));
-        Self {
-            region,
-            jobs,
-            done,
-            applied,
-            room,
-            stopping,
-            following: false,
-        }
+        Self { region, jobs, done, applied, room, stopping, following: false }
     }
 
     /// Works until there is nobody left to work for.
@@ -95,17 +87,12 @@ impl Writer {
     async fn work(&mut self, job: Job) -> Done {
         let outcome = match job {
             Job::Look => self.look().await,
-            Job::Copy(rows, bootstrap) => self
-                .copy(&rows, &bootstrap)
-                .await
-                .map(|()| (Event::Copied, None)),
+            Job::Copy(rows, bootstrap) => self.copy(&rows, &bootstrap).await.map(|()| (Event::Copied, None)),
             Job::Apply(interval) => match self.apply(&interval).await {
                 Ok(done) => return done,
                 // Some of its commits may be in: what they changed must be forgotten too.
                 Err(error) => {
-                    let news = self
-                        .following
-                        .then(|| (interval.from, changed_in(&interval)));
+                    let news = self.following.then(|| (interval.from, changed_in(&interval)));
                     return (failed(error), news);
                 }
             },
@@ -123,9 +110,7 @@ impl Writer {
         let position = || async { self.region.state().await.map(|state| state.position) };
         Ok(match self.region.mirror_phase().await? {
             MirrorPhase::New => Standing::New,
-            MirrorPhase::Bootstrapping(bootstrap) if bootstrap.next.is_some() => {
-                Standing::Copying(bootstrap)
-            }
+            MirrorPhase::Bootstrapping(bootstrap) if bootstrap.next.is_some() => Standing::Copying(bootstrap),
             MirrorPhase::Bootstrapping(_) => Standing::Replaying(position().await?),
             MirrorPhase::Following => Standing::Following(position().await?),
         })
@@ -156,21 +141,13 @@ impl Writer {
                 }
             }
         }
-        let standing = if self.following {
-            Standing::Following(interval.to)
-        } else {
-            self.standing().await?
-        };
+        let standing = if self.following { Standing::Following(interval.to) } else { self.standing().await? };
         let news = self.news(&standing, || changed_in(interval));
         Ok((Event::Applied(standing), news))
     }
 
     /// What the mount must know: nothing before the mirror is ready, for nothing can be mounted.
-    fn news(
-        &mut self,
-        standing: &Standing,
-        changed: impl FnOnce() -> Vec<DurableKey>,
-    ) -> Option<News> {
+    fn news(&mut self, standing: &Standing, changed: impl FnOnce() -> Vec<DurableKey>) -> Option<News> {
         let Standing::Following(position) = standing else {
             return None;
         };
@@ -179,20 +156,9 @@ impl Writer {
     }
 
     async fn tell(&self, to: Position, changed: Vec<DurableKey>) {
-        let keys = u32::try_from(changed.len())
-            .unwrap_or(KEYS_AHEAD)
-            .min(KEYS_AHEAD);
+        let keys = u32::try_from(changed.len()).unwrap_or(KEYS_AHEAD).min(KEYS_AHEAD);
         let room = Arc::clone(&self.room).acquire_many_owned(keys).await.ok();
-        if self
-            .applied
-            .send(Applied {
-                to,
-                changed,
-                _room: room,
-            })
-            .await
-            .is_err()
-        {
+        if self.applied.send(Applied { to, changed, _room: room }).await.is_err() {
             tracing::debug!("nobody asks any more what has changed");
         }
     }
@@ -200,9 +166,7 @@ impl Writer {
 
 fn changed_in(interval: &Interval) -> Vec<DurableKey> {
     let changes = interval.commits.iter().flat_map(|commit| &commit.changes);
-    changes
-        .filter_map(|change| DurableKey::parse(&change.key).ok())
-        .collect()
+    changes.filter_map(|change| DurableKey::parse(&change.key).ok()).collect()
 }
 
 fn may_retry(error: &FsError, attempt: u32) -> bool {

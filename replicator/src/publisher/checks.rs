@@ -26,9 +26,7 @@ pub(crate) fn protocol(theirs: u32) -> Result<(), Status> {
     if theirs == PROTOCOL {
         return Ok(());
     }
-    let text = format!(
-        "this region speaks protocol {PROTOCOL} and the caller {theirs}; run the same version in both"
-    );
+    let text = format!("this region speaks protocol {PROTOCOL} and the caller {theirs}; run the same version in both");
     Err(Reason::Protocol.status(text))
 }
 
@@ -48,25 +46,16 @@ pub(crate) fn mirror(sent: &[u8]) -> Result<RegionId, Status> {
 }
 
 /// The caller is neither this region nor above it.
-pub(crate) fn no_loop(
-    caller: RegionId,
-    own: RegionId,
-    upstreams: &[RegionId],
-) -> Result<(), Status> {
+pub(crate) fn no_loop(caller: RegionId, own: RegionId, upstreams: &[RegionId]) -> Result<(), Status> {
     if caller != own && !upstreams.contains(&caller) {
         return Ok(());
     }
-    Err(Reason::Loop.status(format!(
-        "the region {caller} is this region itself or above it"
-    )))
+    Err(Reason::Loop.status(format!("the region {caller} is this region itself or above it")))
 }
 
 /// Where a mirror that registers stands.
 pub(crate) fn resume_from(request: &wire::RegisterRequest) -> Result<Option<Position>, Status> {
-    let position = request
-        .resume_from
-        .as_ref()
-        .map(|position| message::position(Some(position)));
+    let position = request.resume_from.as_ref().map(|position| message::position(Some(position)));
     Ok(position.transpose()?)
 }
 
@@ -76,9 +65,7 @@ pub(crate) fn groups(request: &wire::FetchBlockRequest) -> Result<(BlockName, Ra
     let end = request.first_group.checked_add(request.group_count);
     match end.filter(|end| *end <= MAX_GROUPS) {
         Some(end) => Ok((name, request.first_group..end)),
-        None => Err(Status::invalid_argument(format!(
-            "a block has at most {MAX_GROUPS} groups"
-        ))),
+        None => Err(Status::invalid_argument(format!("a block has at most {MAX_GROUPS} groups"))),
     }
 }
 
@@ -92,12 +79,7 @@ mod tests {
     fn group_ranges_are_bounded() {
         let check = |first_group, group_count| {
             let block = Bytes::from_static(&[7; 32]);
-            groups(&wire::FetchBlockRequest {
-                block,
-                first_group,
-                group_count,
-                ..Default::default()
-            })
+            groups(&wire::FetchBlockRequest { block, first_group, group_count, ..Default::default() })
         };
         assert_eq!(check(0, 256).unwrap().1, 0..256);
         assert!(check(1, 256).is_err() && check(u32::MAX, 2).is_err());
@@ -106,26 +88,11 @@ mod tests {
     #[test]
     fn callers_that_do_not_fit_are_refused_with_a_reason() {
         let volume_id = VolumeId::from_random([1; 16]);
-        assert_eq!(
-            Reason::of(&volume(&[2; 16], volume_id).unwrap_err()),
-            Some(Reason::WrongVolume)
-        );
-        assert_eq!(
-            volume(&[2; 15], volume_id).unwrap_err().code(),
-            tonic::Code::InvalidArgument
-        );
-        assert_eq!(
-            Reason::of(&protocol(PROTOCOL + 1).unwrap_err()),
-            Some(Reason::Protocol)
-        );
-        let (a, b) = (
-            RegionId::from_random([1; 16]),
-            RegionId::from_random([2; 16]),
-        );
-        assert_eq!(
-            Reason::of(&no_loop(a, b, &[a]).unwrap_err()),
-            Some(Reason::Loop)
-        );
+        assert_eq!(Reason::of(&volume(&[2; 16], volume_id).unwrap_err()), Some(Reason::WrongVolume));
+        assert_eq!(volume(&[2; 15], volume_id).unwrap_err().code(), tonic::Code::InvalidArgument);
+        assert_eq!(Reason::of(&protocol(PROTOCOL + 1).unwrap_err()), Some(Reason::Protocol));
+        let (a, b) = (RegionId::from_random([1; 16]), RegionId::from_random([2; 16]));
+        assert_eq!(Reason::of(&no_loop(a, b, &[a]).unwrap_err()), Some(Reason::Loop));
         assert!(no_loop(a, b, &[b]).is_ok());
     }
 }

@@ -64,16 +64,7 @@ struct Serving {
 
 /// Serves a follower until it goes away.
 pub(crate) async fn serve(follower: Follower) {
-    let Follower {
-        region,
-        lineage,
-        mirror,
-        from,
-        inbound,
-        out,
-        stopping,
-        permit,
-    } = follower;
+    let Follower { region, lineage, mirror, from, inbound, out, stopping, permit } = follower;
     let mut serving = Serving {
         region,
         lineage,
@@ -116,14 +107,8 @@ impl Serving {
             return self.wait(seen).await;
         };
         self.from = interval.to;
-        self.recorder
-            .sent(interval.to, !interval.commits.is_empty());
-        room.send(Ok(Delivery {
-            interval,
-            pong,
-            behind,
-        }
-        .into_wire()));
+        self.recorder.sent(interval.to, !interval.commits.is_empty());
+        room.send(Ok(Delivery { interval, pong, behind }.into_wire()));
         self.outlet.sent(pong, self.now());
         Ok(())
     }
@@ -133,8 +118,7 @@ impl Serving {
             Ok(interval) => return Ok(interval),
             Err(error) => error,
         };
-        let lags = matches!(error, FsError::Diverged(_))
-            && matches!(self.region.role(), Role::Mirror { .. });
+        let lags = matches!(error, FsError::Diverged(_)) && matches!(self.region.role(), Role::Mirror { .. });
         if lags {
             let text = "this mirror has not yet come as far as the one that wants to follow it";
             return Err(End::Refused(Reason::NotReady.status(text)));
@@ -171,11 +155,7 @@ impl Serving {
             () = self.out.closed() => return Err(End::Over),
             () = stopped(&mut self.stopping) => return Err(End::Over),
         }
-        if self.now() >= record_at {
-            self.record().await
-        } else {
-            Ok(())
-        }
+        if self.now() >= record_at { self.record().await } else { Ok(()) }
     }
 
     /// Takes what the follower says.
@@ -190,15 +170,9 @@ impl Serving {
         let Some(applied) = &report.applied else {
             return Ok(());
         };
-        let applied =
-            message::position(Some(applied)).map_err(|error| refused(&error.to_string()))?;
-        let visible = report
-            .visible
-            .as_ref()
-            .map(|visible| message::position(Some(visible)));
-        let visible = visible
-            .transpose()
-            .map_err(|error| refused(&error.to_string()))?;
+        let applied = message::position(Some(applied)).map_err(|error| refused(&error.to_string()))?;
+        let visible = report.visible.as_ref().map(|visible| message::position(Some(visible)));
+        let visible = visible.transpose().map_err(|error| refused(&error.to_string()))?;
         let reported = self.recorder.reported(applied, visible);
         reported.map_err(|_| refused("it reports more than it was sent"))
     }
@@ -225,10 +199,7 @@ impl Serving {
             return;
         }
         if let Err(End::Refused(status)) = self.record().await {
-            tracing::debug!(
-                reason = status.message(),
-                "a mirror's last report was not recorded"
-            );
+            tracing::debug!(reason = status.message(), "a mirror's last report was not recorded");
         }
     }
 }
@@ -249,8 +220,6 @@ pub(crate) fn before_all() -> Position {
 
 /// This region's clock, for records that people read and leases that last for days.
 pub(crate) fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -13,11 +13,7 @@ use super::options::{KEEP_EVERY, TRIM_STEP_BYTES};
 use crate::retention::{self, RetentionOptions, Samples};
 
 /// Keeps the log of `region` until told to stop.
-pub(crate) async fn run(
-    region: Arc<Region>,
-    options: RetentionOptions,
-    mut stopping: watch::Receiver<bool>,
-) {
+pub(crate) async fn run(region: Arc<Region>, options: RetentionOptions, mut stopping: watch::Receiver<bool>) {
     let mut samples = Samples::default();
     let mut ticks = interval(KEEP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -33,12 +29,7 @@ pub(crate) async fn run(
 }
 
 /// Does once what is due at `now_unix_ms`.
-async fn keep(
-    region: &Region,
-    samples: &mut Samples,
-    now_unix_ms: u64,
-    options: &RetentionOptions,
-) -> Result<()> {
+async fn keep(region: &Region, samples: &mut Samples, now_unix_ms: u64, options: &RetentionOptions) -> Result<()> {
     samples.note(now_unix_ms, region.state().await?.position, options);
     let plan = retention::decide(&region.mirrors().await?, samples, now_unix_ms, options);
     for mirror in &plan.evict {
@@ -57,11 +48,7 @@ async fn keep(
 async fn trim(region: &Region, wanted: Position) -> Result<()> {
     let mut begin = region.trim_log(before_all()).await?;
     while begin < wanted {
-        let step = region
-            .interval(begin, TRIM_STEP_BYTES)
-            .await?
-            .to
-            .min(wanted);
+        let step = region.interval(begin, TRIM_STEP_BYTES).await?.to.min(wanted);
         let reached = region.trim_log(step).await?;
         if reached <= begin {
             break;

@@ -30,6 +30,8 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 pub use options::PublisherOptions;
+#[cfg(test)]
+pub(crate) use outlet::Outlet;
 pub use served::ServedBlocks;
 
 use crate::error::{ReplicatorError, Result};
@@ -64,33 +66,17 @@ impl Publisher {
         let volume_id = volume_of(&region).await?;
         let mut server = builder();
         if let Some(tls) = &options.tls {
-            server = server
-                .tls_config(tls.server())
-                .map_err(|error| tls_error(&error))?;
+            server = server.tls_config(tls.server()).map_err(|error| tls_error(&error))?;
         }
         let listener = listen(options.listen).await?;
-        let address = listener
-            .local_addr()
-            .map_err(|error| listen_error(options.listen, error))?;
+        let address = listener.local_addr().map_err(|error| listen_error(options.listen, error))?;
         let (stopping, stop) = watch::channel(false);
         let lease_ms = options.retention.lease_ms;
-        let service = Service::new(
-            Arc::clone(&region),
-            volume_id,
-            blocks,
-            lineage,
-            lease_ms,
-            stop.clone(),
-        );
+        let service = Service::new(Arc::clone(&region), volume_id, blocks, lineage, lease_ms, stop.clone());
         let keeper = tokio::spawn(keeper::run(region, options.retention, stop.clone()));
         let server = tokio::spawn(serve(server, service, listener, stop));
         tracing::info!(%address, "mirrors may follow");
-        Ok(Self {
-            address,
-            stopping,
-            server,
-            keeper,
-        })
+        Ok(Self { address, stopping, server, keeper })
     }
 
     /// Where it listens.
@@ -137,41 +123,25 @@ fn builder() -> Server {
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| listen_error(address, error))
+    TcpListener::bind(address).await.map_err(|error| listen_error(address, error))
 }
 
 fn listen_error(address: SocketAddr, error: std::io::Error) -> ReplicatorError {
     match error.kind() {
         std::io::ErrorKind::AddrInUse => ReplicatorError::AddressInUse { address },
-        _ => ReplicatorError::Listen {
-            address,
-            source: Arc::new(error),
-        },
+        _ => ReplicatorError::Listen { address, source: Arc::new(error) },
     }
 }
 
-async fn serve(
-    mut server: Server,
-    service: Service,
-    listener: TcpListener,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn serve(mut server: Server, service: Service, listener: TcpListener, mut stop: watch::Receiver<bool>) {
     let service = ReplicationServer::new(service).max_decoding_message_size(MAX_REQUEST_BYTES);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let stopped = async {
         // An error says that the publisher was dropped, which is a stop too.
         stop.wait_for(|stopping| *stopping).await.ok();
     };
-    let served = server
-        .add_service(service)
-        .serve_with_incoming_shutdown(incoming, stopped)
-        .await;
+    let served = server.add_service(service).serve_with_incoming_shutdown(incoming, stopped).await;
     if let Err(error) = served {
-        tracing::error!(
-            error = crate::tls::with_sources(&error),
-            "the publisher ended; mirrors cannot follow"
-        );
+        tracing::error!(error = crate::tls::with_sources(&error), "the publisher ended; mirrors cannot follow");
     }
 }

@@ -22,12 +22,7 @@ pub struct PublisherOptions {
 impl PublisherOptions {
     /// The defaults, at this address.
     pub fn at(listen: SocketAddr) -> Self {
-        Self {
-            listen,
-            tls: None,
-            insecure: false,
-            retention: RetentionOptions::default(),
-        }
+        Self { listen, tls: None, insecure: false, retention: RetentionOptions::default() }
     }
 }
 

@@ -16,10 +16,7 @@ pub(crate) struct Outlet {
 impl Outlet {
     /// A stream that begins at `now`; its first interval goes out at once.
     pub(crate) fn new(now: Duration) -> Self {
-        Self {
-            ping: 0,
-            sent_at: now.saturating_sub(HEARTBEAT),
-        }
+        Self { ping: 0, sent_at: now.saturating_sub(HEARTBEAT) }
     }
 
     /// The follower asks for an echo of `ping`.
@@ -67,48 +64,27 @@ mod tests {
 
     fn interval(commits: usize, whole: bool) -> Interval {
         let at = Position::start_of(Incarnation::new(1, [0; 12]));
-        let change = Change {
-            key: Bytes::from_static(b"DN"),
-            value: None,
-        };
-        let commit = Commit {
-            version: Version::new(1, 0),
-            changes: vec![change],
-        };
-        Interval {
-            from: at,
-            to: at,
-            commits: vec![commit; commits],
-            digest: whole.then(Digest::default),
-        }
+        let change = Change { key: Bytes::from_static(b"DN"), value: None };
+        let commit = Commit { version: Version::new(1, 0), changes: vec![change] };
+        Interval { from: at, to: at, commits: vec![commit; commits], digest: whole.then(Digest::default) }
     }
 
     #[test]
     fn commits_go_out_at_once_and_emptiness_waits_for_a_reason() {
         let mut outlet = Outlet::new(START);
-        assert_eq!(
-            outlet.decide(&interval(0, true), 0, START),
-            Some(0),
-            "the first goes out"
-        );
+        assert_eq!(outlet.decide(&interval(0, true), 0, START), Some(0), "the first goes out");
         outlet.sent(0, START);
         assert_eq!(outlet.decide(&interval(0, true), 0, START), None);
         assert_eq!(outlet.decide(&interval(1, true), 0, START), Some(0));
         assert_eq!(outlet.decide(&interval(0, true), 5, START), Some(5));
-        assert_eq!(
-            outlet.decide(&interval(0, true), 0, START + HEARTBEAT),
-            Some(0)
-        );
+        assert_eq!(outlet.decide(&interval(0, true), 0, START + HEARTBEAT), Some(0));
     }
 
     #[test]
     fn an_interval_cut_short_answers_no_ping() {
         let mut outlet = Outlet::new(START);
         outlet.pinged(3);
-        assert_eq!(
-            outlet.decide(&interval(9, false), outlet.ping(), START),
-            Some(0)
-        );
+        assert_eq!(outlet.decide(&interval(9, false), outlet.ping(), START), Some(0));
         outlet.sent(0, START);
         assert_eq!(outlet.ping(), 3, "still to be answered");
         outlet.sent(3, START);

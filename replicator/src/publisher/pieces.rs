@@ -34,13 +34,9 @@ pub(crate) fn pieces(piece: &BlockPiece, wanted: &Range<u32>) -> Vec<wire::Block
 fn cut(piece: &BlockPiece, wanted: &Range<u32>) -> Bytes {
     let at = |group: u32| {
         let groups = group.saturating_sub(piece.first_group) as usize;
-        groups
-            .saturating_mul(GROUP_BYTES as usize)
-            .min(piece.data.len())
+        groups.saturating_mul(GROUP_BYTES as usize).min(piece.data.len())
     };
-    piece
-        .data
-        .slice(at(wanted.start)..at(wanted.end.max(wanted.start)))
+    piece.data.slice(at(wanted.start)..at(wanted.end.max(wanted.start)))
 }
 
 /// The status for a block that could not be had.
@@ -66,12 +62,7 @@ mod tests {
         let block = Bytes::from((0..len).map(|at| (at / 7) as u8).collect::<Vec<_>>());
         let hashes = GroupHashes::of(&BlockKey::new([1; 32]), &block);
         let data = block.slice(first_group as usize * GROUP_BYTES as usize..);
-        BlockPiece {
-            block_len: len as u32,
-            hashes,
-            first_group,
-            data,
-        }
+        BlockPiece { block_len: len as u32, hashes, first_group, data }
     }
 
     #[test]
@@ -80,22 +71,9 @@ mod tests {
         let messages = pieces(&whole, &(0..256));
         assert_eq!(messages.len(), 3);
         assert_eq!(messages[0].group_hashes, *whole.hashes.as_bytes());
-        assert!(
-            messages[1..]
-                .iter()
-                .all(|message| message.group_hashes.is_empty() && message.block_len == 0)
-        );
-        assert_eq!(
-            messages
-                .iter()
-                .map(|message| message.first_group)
-                .collect::<Vec<_>>(),
-            [0, 16, 32]
-        );
-        let data: Vec<u8> = messages
-            .iter()
-            .flat_map(|message| message.data.to_vec())
-            .collect();
+        assert!(messages[1..].iter().all(|message| message.group_hashes.is_empty() && message.block_len == 0));
+        assert_eq!(messages.iter().map(|message| message.first_group).collect::<Vec<_>>(), [0, 16, 32]);
+        let data: Vec<u8> = messages.iter().flat_map(|message| message.data.to_vec()).collect();
         assert_eq!(data, whole.data);
     }
 
@@ -106,14 +84,8 @@ mod tests {
         assert_eq!((messages.len(), messages[0].first_group), (1, 3));
         assert_eq!(messages[0].data, whole.data.slice(3 * 65_536..5 * 65_536));
         let past = pieces(&whole, &(100..110));
-        assert_eq!(
-            (past.len(), past[0].data.len(), past[0].block_len),
-            (1, 0, 3_000_000)
-        );
+        assert_eq!((past.len(), past[0].data.len(), past[0].block_len), (1, 0, 3_000_000));
         let from_six = pieces(&piece(600_000, 6), &(7..8));
-        assert_eq!(
-            (from_six[0].first_group, from_six[0].data.len()),
-            (7, 65_536)
-        );
+        assert_eq!((from_six[0].first_group, from_six[0].data.len()), (7, 65_536));
     }
 }

@@ -28,14 +28,7 @@ pub(crate) struct BadReport;
 impl Recorder {
     /// A mirror that stands at `from` and was recorded there at `now`.
     pub(crate) fn new(from: Position, now: Duration) -> Self {
-        Self {
-            applied: from,
-            visible: None,
-            recorded: from,
-            recorded_at: now,
-            worth: from,
-            sent: from,
-        }
+        Self { applied: from, visible: None, recorded: from, recorded_at: now, worth: from, sent: from }
     }
 
     /// An interval up to `to` was sent.
@@ -48,11 +41,7 @@ impl Recorder {
 
     /// The mirror reports. It can have applied no more than it was sent, and shown no more than
     /// it has applied.
-    pub(crate) fn reported(
-        &mut self,
-        applied: Position,
-        visible: Option<Position>,
-    ) -> Result<(), BadReport> {
+    pub(crate) fn reported(&mut self, applied: Position, visible: Option<Position>) -> Result<(), BadReport> {
         if applied > self.sent || visible.is_some_and(|visible| visible > applied) {
             return Err(BadReport);
         }
@@ -91,10 +80,7 @@ mod tests {
     use super::*;
 
     fn at(batch: u64) -> Position {
-        Position {
-            incarnation: Incarnation::new(1, [1; 12]),
-            version: Version::new(batch, 0),
-        }
+        Position { incarnation: Incarnation::new(1, [1; 12]), version: Version::new(batch, 0) }
     }
 
     #[test]
@@ -103,11 +89,7 @@ mod tests {
         assert_eq!(recorder.due_at(), HEARD_EVERY);
         recorder.sent(at(2), false);
         recorder.reported(at(2), Some(at(1))).unwrap();
-        assert_eq!(
-            recorder.due_at(),
-            HEARD_EVERY,
-            "an empty interval is no progress"
-        );
+        assert_eq!(recorder.due_at(), HEARD_EVERY, "an empty interval is no progress");
         recorder.sent(at(3), true);
         recorder.reported(at(3), Some(at(2))).unwrap();
         assert_eq!(recorder.due_at(), RECORD_EVERY);

@@ -25,8 +25,7 @@ pub(crate) async fn register(
     let mirrors = region.mirrors().await.map_err(|error| status_of(&error))?;
     let known = mirrors.iter().find(|mirror| mirror.id == id);
     if known.is_none() && mirrors.len() >= MAX_MIRRORS {
-        let text =
-            format!("{MAX_MIRRORS} mirrors are registered already; follow one of them instead");
+        let text = format!("{MAX_MIRRORS} mirrors are registered already; follow one of them instead");
         return Err(Status::resource_exhausted(text));
     }
     let pinned = match resume_from {
@@ -57,13 +56,8 @@ async fn pin(
     known: Option<&MirrorRecord>,
 ) -> Result<Position, FsError> {
     let visible = known.map_or_else(before_all, |known| known.visible);
-    let record = MirrorRecord {
-        id,
-        name: name.to_owned(),
-        applied: from,
-        visible: visible.min(from),
-        heard_unix_ms: unix_ms(),
-    };
+    let record =
+        MirrorRecord { id, name: name.to_owned(), applied: from, visible: visible.min(from), heard_unix_ms: unix_ms() };
     region.put_mirror(&record).await?;
     match check_kept(region, from).await {
         Ok(()) => Ok(from),
@@ -86,12 +80,6 @@ async fn check_kept(region: &Region, from: Position) -> Result<(), FsError> {
 /// Notes that a mirror was heard of; false when it is not registered.
 pub(crate) async fn heard_of(region: &Region, id: RegionId) -> Result<bool, FsError> {
     let (applied, visible) = (before_all(), before_all());
-    let record = MirrorRecord {
-        id,
-        name: String::new(),
-        applied,
-        visible,
-        heard_unix_ms: unix_ms(),
-    };
+    let record = MirrorRecord { id, name: String::new(), applied, visible, heard_unix_ms: unix_ms() };
     region.advance_mirror(&record).await
 }

@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use farshore_blocks::{
-    BlockError, BlockKey, BlockPiece, BlockReader, BlockTree, GroupHashes, Origin, ReadHint,
-};
+use farshore_blocks::{BlockError, BlockKey, BlockPiece, BlockReader, BlockTree, GroupHashes, Origin, ReadHint};
 use farshore_proto::BlockName;
 use farshore_proto::limits::MAX_BLOCK_BYTES;
 use parking_lot::Mutex;
@@ -28,12 +26,7 @@ pub struct ServedBlocks {
 impl ServedBlocks {
     /// The blocks that `reader` has cached, and those of `origin`. `key` is the volume's.
     pub fn new(reader: BlockReader, key: BlockKey, origin: Arc<dyn Origin>) -> Self {
-        Self {
-            reader,
-            key,
-            origin,
-            hashes: Mutex::default(),
-        }
+        Self { reader, key, origin, hashes: Mutex::default() }
     }
 
     /// A whole block of the caches.
@@ -43,19 +36,12 @@ impl ServedBlocks {
             return None;
         }
         let len = self.len_of(name).await?;
-        self.reader
-            .read(name, 0..len, ReadHint::Sequential)
-            .await
-            .ok()
+        self.reader.read(name, 0..len, ReadHint::Sequential).await.ok()
     }
 
     /// The length of a block that is cached: a read past any block's end brings it whole and says it.
     async fn len_of(&self, name: BlockName) -> Option<u32> {
-        match self
-            .reader
-            .read(name, 0..MAX_BLOCK_BYTES, ReadHint::Sequential)
-            .await
-        {
+        match self.reader.read(name, 0..MAX_BLOCK_BYTES, ReadHint::Sequential).await {
             Ok(block) => Some(block.len() as u32),
             Err(BlockError::OutOfBlock { block_len, .. }) => Some(block_len),
             Err(_) => None,
@@ -79,12 +65,7 @@ impl Origin for ServedBlocks {
             return self.origin.fetch(name, groups).await;
         };
         let hashes = self.hashes_of(name, &block);
-        Ok(BlockPiece {
-            block_len: block.len() as u32,
-            hashes,
-            first_group: 0,
-            data: block,
-        })
+        Ok(BlockPiece { block_len: block.len() as u32, hashes, first_group: 0, data: block })
     }
 
     fn label(&self) -> &str {

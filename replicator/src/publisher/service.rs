@@ -48,33 +48,15 @@ impl Service {
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let places = |most| Arc::new(Semaphore::new(most));
-        let (followers, snapshots, fetches) = (
-            places(MAX_FOLLOWERS),
-            places(MAX_SNAPSHOTS),
-            places(MAX_FETCHES),
-        );
-        Self {
-            region,
-            volume_id,
-            blocks,
-            lineage,
-            lease_ms,
-            stopping,
-            followers,
-            snapshots,
-            fetches,
-        }
+        let (followers, snapshots, fetches) = (places(MAX_FOLLOWERS), places(MAX_SNAPSHOTS), places(MAX_FETCHES));
+        Self { region, volume_id, blocks, lineage, lease_ms, stopping, followers, snapshots, fetches }
     }
 
     async fn is_ready(&self) -> Result<bool, Status> {
         if matches!(self.region.role(), Role::Primary { .. }) {
             return Ok(true);
         }
-        let phase = self
-            .region
-            .mirror_phase()
-            .await
-            .map_err(|error| status_of(&error))?;
+        let phase = self.region.mirror_phase().await.map_err(|error| status_of(&error))?;
         Ok(phase == MirrorPhase::Following)
     }
 
@@ -89,12 +71,7 @@ impl Service {
         let status = |error| status_of(&error);
         let state = self.region.state().await.map_err(status)?;
         let ready = self.is_ready().await?;
-        let name = self
-            .region
-            .settings()
-            .await
-            .map(|settings| settings.name)
-            .unwrap_or_default();
+        let name = self.region.settings().await.map(|settings| settings.name).unwrap_or_default();
         Ok(Described {
             protocol: PROTOCOL,
             volume_id: self.volume_id,
@@ -109,11 +86,7 @@ impl Service {
         })
     }
 
-    fn check_mirror(
-        &self,
-        volume_id: &[u8],
-        mirror_id: &[u8],
-    ) -> Result<farshore_proto::RegionId, Status> {
+    fn check_mirror(&self, volume_id: &[u8], mirror_id: &[u8]) -> Result<farshore_proto::RegionId, Status> {
         checks::volume(volume_id, self.volume_id)?;
         let mirror = checks::mirror(mirror_id)?;
         checks::no_loop(mirror, self.region.id(), &self.lineage.upstreams())?;
@@ -135,19 +108,14 @@ fn shortened(name: &str) -> String {
 
 /// One of a bounded number of places.
 fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Status> {
-    let busy = |_| {
-        Status::resource_exhausted("this region serves as many mirrors as it can; try again later")
-    };
+    let busy = |_| Status::resource_exhausted("this region serves as many mirrors as it can; try again later");
     Arc::clone(places).try_acquire_owned().map_err(busy)
 }
 
 /// The first message of a follower.
-async fn start_of(
-    inbound: &mut Streaming<wire::FollowRequest>,
-) -> Result<wire::FollowStart, Status> {
+async fn start_of(inbound: &mut Streaming<wire::FollowRequest>) -> Result<wire::FollowStart, Status> {
     let first = timeout(START_WITHIN, inbound.message()).await;
-    let first =
-        first.map_err(|_| Status::deadline_exceeded("the follower did not say from where"))??;
+    let first = first.map_err(|_| Status::deadline_exceeded("the follower did not say from where"))??;
     match first.and_then(|first| first.event) {
         Some(wire::follow_request::Event::Start(start)) => Ok(start),
         _ => Err(Status::invalid_argument("a follower begins with its start")),
@@ -156,18 +124,12 @@ async fn start_of(
 
 #[async_trait]
 impl wire::replication_server::Replication for Service {
-    async fn describe(
-        &self,
-        request: Request<wire::DescribeRequest>,
-    ) -> Served<wire::DescribeReply> {
+    async fn describe(&self, request: Request<wire::DescribeRequest>) -> Served<wire::DescribeReply> {
         checks::protocol(request.get_ref().protocol)?;
         Ok(Response::new(Self::describe(self).await?.to_wire()))
     }
 
-    async fn register(
-        &self,
-        request: Request<wire::RegisterRequest>,
-    ) -> Served<wire::RegisterReply> {
+    async fn register(&self, request: Request<wire::RegisterRequest>) -> Served<wire::RegisterReply> {
         let request = request.get_ref();
         let mirror = self.check_mirror(&request.volume_id, &request.mirror_id)?;
         let name = message::label(&request.mirror_name)?;
@@ -175,25 +137,17 @@ impl wire::replication_server::Replication for Service {
         self.expect_ready().await?;
         let pinned = registration::register(&self.region, mirror, &name, from).await?;
         tracing::info!(%mirror, name, position = ?pinned, new = from.is_none(), "a mirror is registered");
-        Ok(Response::new(wire::RegisterReply {
-            pinned: Some(pinned.into()),
-            lease_ms: self.lease_ms,
-        }))
+        Ok(Response::new(wire::RegisterReply { pinned: Some(pinned.into()), lease_ms: self.lease_ms }))
     }
 
     type SnapshotStream = ReceiverStream<Result<wire::SnapshotPage, Status>>;
 
-    async fn snapshot(
-        &self,
-        request: Request<wire::SnapshotRequest>,
-    ) -> Served<Self::SnapshotStream> {
+    async fn snapshot(&self, request: Request<wire::SnapshotRequest>) -> Served<Self::SnapshotStream> {
         let request = request.get_ref();
         let mirror = self.check_mirror(&request.volume_id, &request.mirror_id)?;
         message::key_range(&request.begin, &request.end)?;
         self.expect_ready().await?;
-        let known = registration::heard_of(&self.region, mirror)
-            .await
-            .map_err(|error| status_of(&error))?;
+        let known = registration::heard_of(&self.region, mirror).await.map_err(|error| status_of(&error))?;
         if !known {
             return Err(Reason::NotRegistered.status("a mirror must register before it copies"));
         }
@@ -211,10 +165,7 @@ impl wire::replication_server::Replication for Service {
 
     type FollowStream = ReceiverStream<follow::Sent>;
 
-    async fn follow(
-        &self,
-        request: Request<Streaming<wire::FollowRequest>>,
-    ) -> Served<Self::FollowStream> {
+    async fn follow(&self, request: Request<Streaming<wire::FollowRequest>>) -> Served<Self::FollowStream> {
         let permit = place(&self.followers)?;
         let mut inbound = request.into_inner();
         let start = start_of(&mut inbound).await?;
@@ -237,10 +188,7 @@ impl wire::replication_server::Replication for Service {
 
     type FetchBlockStream = Iter<std::vec::IntoIter<Result<wire::BlockPiece, Status>>>;
 
-    async fn fetch_block(
-        &self,
-        request: Request<wire::FetchBlockRequest>,
-    ) -> Served<Self::FetchBlockStream> {
+    async fn fetch_block(&self, request: Request<wire::FetchBlockRequest>) -> Served<Self::FetchBlockStream> {
         let request = request.get_ref();
         self.check_mirror(&request.volume_id, &request.mirror_id)?;
         let (name, groups) = checks::groups(request)?;
@@ -249,14 +197,9 @@ impl wire::replication_server::Replication for Service {
             let _place = place.await;
             self.blocks.fetch(name, groups.clone()).await
         });
-        let fetched = fetched
-            .await
-            .map_err(|_| Status::deadline_exceeded("the block did not come in time"))?;
+        let fetched = fetched.await.map_err(|_| Status::deadline_exceeded("the block did not come in time"))?;
         let piece = fetched.map_err(|error| pieces::status_of_block(&error))?;
-        let messages: Vec<_> = pieces::pieces(&piece, &groups)
-            .into_iter()
-            .map(Ok)
-            .collect();
+        let messages: Vec<_> = pieces::pieces(&piece, &groups).into_iter().map(Ok).collect();
         Ok(Response::new(stream::iter(messages)))
     }
 }

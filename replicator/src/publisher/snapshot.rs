@@ -28,19 +28,8 @@ pub(crate) struct Snapshot {
 
 /// Sends the range until its end, an error, or the receiver's.
 pub(crate) async fn serve(snapshot: Snapshot) {
-    let Snapshot {
-        region,
-        mirror,
-        mut begin,
-        end,
-        out,
-        permit,
-    } = snapshot;
-    let mut heard = Heard {
-        region: Arc::clone(&region),
-        mirror,
-        at: Instant::now(),
-    };
+    let Snapshot { region, mirror, mut begin, end, out, permit } = snapshot;
+    let mut heard = Heard { region: Arc::clone(&region), mirror, at: Instant::now() };
     loop {
         let page = match heard.note().await {
             Ok(()) => next_page(&region, &begin, &end).await,
@@ -76,9 +65,7 @@ impl Heard {
         }
         let known = registration::heard_of(&self.region, self.mirror).await;
         if !known.map_err(|error| status_of(&error))? {
-            return Err(
-                Reason::NotRegistered.status("this mirror was evicted; it must register again")
-            );
+            return Err(Reason::NotRegistered.status("this mirror was evicted; it must register again"));
         }
         self.at = Instant::now();
         Ok(())
