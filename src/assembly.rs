@@ -39,7 +39,7 @@ pub(crate) async fn open_primary(meta: &str, durability: DurabilityArg) -> Resul
     let region = open_region(meta, durability).await?;
     match region.role() {
         Role::Primary { .. } => Ok(region),
-        Role::Mirror { .. } => Err(Failure::new(
+        Role::Mirror { .. } => Err(Failure::error(
             Exit::Usage,
             format!("{meta} holds a mirror; serve it with `farshore mirror UPSTREAM --meta {meta} --mount DIR`"),
         )),

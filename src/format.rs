@@ -53,7 +53,10 @@ fn store_url(text: &str) -> Result<StoreUrl> {
 fn checked_name(name: &str) -> Result<String> {
     let fine = (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
     if !fine {
-        bail!(Failure::new(Exit::Usage, format!("the name {name:?} must be 1 to 64 letters, digits, `-`, `_` or `.`")));
+        bail!(Failure::error(
+            Exit::Usage,
+            format!("the name {name:?} must be 1 to 64 letters, digits, `-`, `_` or `.`")
+        ));
     }
     Ok(name.to_owned())
 }
@@ -62,7 +65,7 @@ fn checked_block_bytes(bytes: u64) -> Result<u32> {
     let range = u64::from(MIN_BLOCK_BYTES)..=u64::from(MAX_BLOCK_BYTES);
     if !range.contains(&bytes) || !bytes.is_multiple_of(u64::from(GROUP_BYTES)) {
         let message = format!("a block size of {bytes} bytes: it must be a multiple of 64 KiB from 64 KiB to 16 MiB");
-        bail!(Failure::new(Exit::Usage, message));
+        bail!(Failure::error(Exit::Usage, message));
     }
     Ok(bytes as u32)
 }
@@ -70,7 +73,7 @@ fn checked_block_bytes(bytes: u64) -> Result<u32> {
 fn checked_inline_bytes(bytes: u64) -> Result<u32> {
     if bytes > u64::from(MAX_INLINE_BYTES) {
         let message = format!("an inline limit of {bytes} bytes: it must not be over 64 KiB");
-        bail!(Failure::new(Exit::Usage, message));
+        bail!(Failure::error(Exit::Usage, message));
     }
     Ok(bytes as u32)
 }

@@ -20,7 +20,7 @@ use crate::background;
 use crate::cli::{BlocksFrom, MirrorArgs};
 use crate::output::note;
 use crate::primary::{publish, until_ended};
-use crate::serving::{self, Serving};
+use crate::serving::{self, EndSignals, Serving};
 use crate::tls;
 
 pub(crate) fn run(args: &MirrorArgs) -> Result<()> {
@@ -102,16 +102,13 @@ async fn serve(
         // Only now does a region answer that was told to follow itself.
         refuse_wrong_upstream(region, upstream).await?;
     }
-    match &args.mount {
-        Some(dir) => {
-            let volume = Volume::start(Arc::clone(region), &settings, blocks, None, VolumeOptions::default());
-            serve_mounted(&serving, &volume, dir, follower, applied).await?;
-        }
-        None => {
-            tokio::spawn(show_at_once(follower.clone(), applied));
-            background::report_ready();
-            serving::asked_to_end().await?;
-        }
+    if let Some(dir) = &args.mount {
+        let volume = Volume::start(Arc::clone(region), &settings, blocks, None, VolumeOptions::default());
+        serve_mounted(&serving, &volume, dir, follower, applied).await?;
+    } else {
+        tokio::spawn(show_at_once(follower.clone(), applied));
+        background::report_ready();
+        EndSignals::listen()?.come().await;
     }
     if let Some(publisher) = publisher {
         publisher.stop().await;
@@ -128,11 +125,12 @@ async fn serve_mounted(
 ) -> Result<()> {
     // A kernel that has nothing of this mount sees everything that was applied before it.
     let before = serving.region.state().await?.position;
+    let signals = EndSignals::listen()?;
     let mount: Mount = serving::mount(serving, volume, dir, CachePolicy::Followed).await?;
     follower.set_visible(before);
     show_to_kernel(mount.invalidator(), follower.clone(), applied)?;
     background::report_ready();
-    until_ended(&mount).await?;
+    until_ended(&mount, signals).await;
     serving::unmount(mount).await
 }
 

@@ -33,5 +33,5 @@ fn not_answered(dir: &Path, errno: Errno) -> anyhow::Error {
         Errno::OPNOTSUPP | Errno::NODATA => format!("{dir} is not the root of a farshore mount"),
         other => format!("the mount {dir} does not answer: {other}"),
     };
-    Failure::new(Exit::MountPoint, message)
+    Failure::error(Exit::MountPoint, message)
 }

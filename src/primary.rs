@@ -12,7 +12,7 @@ use crate::assembly::{self, Primary};
 use crate::cli::{MountArgs, ServeArgs, TlsArgs};
 use crate::exit::{Exit, Failure};
 use crate::output::note;
-use crate::serving::{self, Serving};
+use crate::serving::{self, EndSignals, Serving};
 use crate::{background, tls};
 
 pub(crate) fn mount(args: &MountArgs) -> Result<()> {
@@ -31,9 +31,10 @@ async fn run(args: &MountArgs) -> Result<()> {
     let Primary { region, volume, blocks, origin } = assembly::primary(&args.meta, &args.region).await?;
     let serving = Arc::new(Serving { region: Arc::clone(&region), blocks, follower: None, listen: OnceLock::new() });
     let publisher = publish(&serving, origin, Lineage::primary(), args.listen.as_deref(), &args.tls).await?;
+    let signals = EndSignals::listen()?;
     let mount = serving::mount(&serving, &volume, &args.dir, CachePolicy::Sole).await?;
     background::report_ready();
-    until_ended(&mount).await?;
+    until_ended(&mount, signals).await;
     serving::unmount(mount).await?;
     if let Some(publisher) = publisher {
         publisher.stop().await;
@@ -43,13 +44,10 @@ async fn run(args: &MountArgs) -> Result<()> {
 }
 
 /// Returns when the process is asked to end, or the mount was taken away.
-pub(crate) async fn until_ended(mount: &Mount) -> Result<()> {
+pub(crate) async fn until_ended(mount: &Mount, signals: EndSignals) {
     tokio::select! {
-        asked = serving::asked_to_end() => asked,
-        () = mount.wait() => {
-            tracing::info!("the mount was taken away");
-            Ok(())
-        }
+        () = signals.come() => {}
+        () = mount.wait() => tracing::info!("the mount was taken away"),
     }
 }
 
@@ -76,7 +74,7 @@ async fn resolve(listen: &str) -> Result<std::net::SocketAddr> {
     let found = tokio::net::lookup_host(listen).await;
     match found.ok().and_then(|mut addresses| addresses.next()) {
         Some(address) => Ok(address),
-        None => bail!(Failure::new(Exit::Usage, format!("{listen:?} is no address to listen at; give HOST:PORT"))),
+        None => bail!(Failure::error(Exit::Usage, format!("{listen:?} is no address to listen at; give HOST:PORT"))),
     }
 }
 
@@ -95,7 +93,7 @@ pub(crate) async fn serve(args: &ServeArgs) -> Result<()> {
     if let Some(address) = serving.listen.get() {
         note(&format!("mirrors may follow at {address}"));
     }
-    serving::asked_to_end().await?;
+    EndSignals::listen()?.come().await;
     if let Some(publisher) = publisher {
         publisher.stop().await;
     }

@@ -12,7 +12,7 @@ use farshore_mount::{CachePolicy, Mount, MountOptions};
 use farshore_proto::Position;
 use farshore_replicator::FollowerHandle;
 use farshore_volume::Volume;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::control::RegionControl;
 use crate::status::{self, RegionStatus};
@@ -85,18 +85,24 @@ pub(crate) async fn mount(
     Ok(mounted.await.context("the thread that mounts panicked")??)
 }
 
-/// Returns when the process is asked to end.
-pub(crate) async fn asked_to_end() -> Result<()> {
-    let mut signals = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()]
-        .into_iter()
-        .map(signal)
-        .collect::<std::io::Result<Vec<_>>>()
-        .context("cannot listen for signals")?;
-    let (first, _, _) = futures::future::select_all(signals.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
-    if first.is_some() {
-        tracing::info!("asked to end");
+/// The signals that ask this process to end. From `listen` on they no longer kill it.
+pub(crate) struct EndSignals(Vec<Signal>);
+
+impl EndSignals {
+    /// To be called before the process has anything that a sudden end would leave behind.
+    pub(crate) fn listen() -> Result<Self> {
+        let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
+        let signals = kinds.into_iter().map(signal).collect::<std::io::Result<_>>();
+        Ok(Self(signals.context("cannot listen for signals")?))
     }
-    Ok(())
+
+    /// Returns when one has come since `listen`.
+    pub(crate) async fn come(mut self) {
+        let (first, _, _) = futures::future::select_all(self.0.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
+        if first.is_some() {
+            tracing::info!("asked to end");
+        }
+    }
 }
 
 /// Unmounts, off the runtime's own threads.

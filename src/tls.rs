@@ -16,7 +16,7 @@ pub(crate) fn read(args: &TlsArgs) -> Result<Option<TlsOptions>> {
         (Some(cert), Some(key), Some(ca)) => {
             Ok(Some(TlsOptions { cert: pem(cert)?, key: pem(key)?, peer_ca: pem(ca)? }))
         }
-        _ => bail!(Failure::new(Exit::Usage, "TLS is mutual: give --tls-cert, --tls-key and --tls-ca together")),
+        _ => bail!(Failure::error(Exit::Usage, "TLS is mutual: give --tls-cert, --tls-key and --tls-ca together")),
     }
 }
 

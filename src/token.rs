@@ -17,8 +17,10 @@ pub(crate) fn token(args: &TokenArgs) -> Result<()> {
 }
 
 pub(crate) fn wait(args: &WaitArgs) -> Result<()> {
-    let position: Position =
-        args.token.parse().map_err(|error: farshore_proto::Malformed| Failure::new(Exit::Usage, error.to_string()))?;
+    let position: Position = args
+        .token
+        .parse()
+        .map_err(|error: farshore_proto::Malformed| Failure::error(Exit::Usage, error.to_string()))?;
     let name = control_names::wait(args.timeout, position);
     let reached = mounted::attribute(&args.dir, &name)?;
     if reached == control_names::REACHED {
@@ -33,5 +35,5 @@ fn timed_out(dir: &Path, timeout: std::time::Duration) -> anyhow::Error {
         dir.display(),
         dir.display()
     );
-    Failure::new(Exit::TimedOut, message)
+    Failure::error(Exit::TimedOut, message)
 }

@@ -33,20 +33,28 @@ fn stop(dir: &Path, pid: Option<u32>, timeout: Duration) -> Result<()> {
     let Some(pid) = pid else { bail!("{} does not say which process serves it", dir.display()) };
     rustix::process::kill_process(pid, Signal::TERM)?;
     let begun = Instant::now();
-    while rustix::process::test_kill_process(pid).is_ok() {
+    while !has_ended(pid) {
         if begun.elapsed() > timeout {
             let message = format!(
                 "process {} has not ended within {timeout:?}; it may still be storing what was written, see its log",
                 pid.as_raw_nonzero()
             );
-            bail!(Failure::new(Exit::TimedOut, message));
+            bail!(Failure::error(Exit::TimedOut, message));
         }
         std::thread::sleep(POLL);
     }
     if is_mount(dir) {
-        bail!(Failure::new(Exit::MountPoint, format!("{} is still mounted; something uses it", dir.display())));
+        bail!(Failure::error(Exit::MountPoint, format!("{} is still mounted; something uses it", dir.display())));
     }
     Ok(())
+}
+
+/// True if there is no such process, or only what is left of one until its parent asks for it.
+fn has_ended(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    // The name before it, in parentheses, may hold anything.
+    let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+    matches!(state, None | Some('Z' | 'X'))
 }
 
 /// Takes away a mount whose process has gone.
@@ -60,7 +68,7 @@ fn detach(dir: &Path, why: &anyhow::Error) -> Result<()> {
         return Ok(());
     }
     let message = format!("{} cannot be taken away; try as root: umount -l {}", dir.display(), dir.display());
-    Err(Failure::new(Exit::MountPoint, message))
+    Err(Failure::error(Exit::MountPoint, message))
 }
 
 /// True if the kernel lists a farshore mount at `dir`.
@@ -72,4 +80,22 @@ fn is_mount(dir: &Path) -> bool {
         let (_, point, kind) = (fields.next(), fields.next(), fields.next());
         point == Some(escaped.as_str()) && kind.is_some_and(|kind| kind.starts_with("fuse"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_nobody_waits_for_has_ended() {
+        assert!(!has_ended(rustix::process::getpid()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let (pid, begun) = (Pid::from_child(&child), Instant::now());
+        while !has_ended(pid) {
+            assert!(begun.elapsed() < Duration::from_secs(10));
+            std::thread::sleep(POLL);
+        }
+        child.wait().unwrap();
+        assert!(has_ended(pid));
+    }
 }

@@ -21,7 +21,7 @@ use stage::Stage;
 /// How often the mirror is asked how far it is.
 const POLL: Duration = Duration::from_millis(50);
 /// Longest that the mirror may take to show what was copied.
-const CATCH_UP: Duration = Duration::from_secs(600);
+const CATCH_UP: Duration = Duration::from_mins(10);
 
 pub(crate) fn run(args: &QuickstartArgs) -> Result<()> {
     let stage = Stage::at(&args.dir)?;
@@ -77,7 +77,7 @@ fn catch_up(stage: &Stage, token: &str) -> Result<f64> {
         bar.set_position(status(&stage.mirror)?.used_inodes);
     }
     let mirror = stage.mirror.display();
-    bail!(Failure::new(Exit::TimedOut, format!("the mirror does not catch up; see `farshore status {mirror}`")))
+    bail!(Failure::error(Exit::TimedOut, format!("the mirror does not catch up; see `farshore status {mirror}`")))
 }
 
 fn compare_trees(stage: &Stage, copied: copy::Copied) -> Result<()> {

@@ -32,23 +32,23 @@ impl Stage {
             let root = self.root.display();
             let message =
                 format!("{root} holds an earlier quickstart; `farshore quickstart --clean {root}` removes it");
-            bail!(Failure::new(Exit::AlreadyThere, message));
+            bail!(Failure::error(Exit::AlreadyThere, message));
         }
         if fs::read_dir(&self.root).is_ok_and(|mut entries| entries.next().is_some()) {
             let message = format!("{} is not empty; name a new directory", self.root.display());
-            bail!(Failure::new(Exit::AlreadyThere, message));
+            bail!(Failure::error(Exit::AlreadyThere, message));
         }
         for dir in [&self.root, &self.primary, &self.mirror] {
             fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         }
         fs::write(self.root.join(MARKER), "made by farshore quickstart\n")?;
         let store = format!("file://{}", self.root.join("store").display());
-        self.farshore(&["format", &self.path("meta"), "--store", &store, "--name", "quickstart"])
+        Self::farshore(&["format", &self.path("meta"), "--store", &store, "--name", "quickstart"])
     }
 
     pub(super) fn start_primary(&self) -> Result<()> {
         let (log, primary) = (self.path("primary.log"), self.path("primary"));
-        self.farshore(&["mount", &self.path("meta"), &primary, "--listen", "127.0.0.1:0", "--log", &log])
+        Self::farshore(&["mount", &self.path("meta"), &primary, "--listen", "127.0.0.1:0", "--log", &log])
     }
 
     pub(super) fn start_mirror(&self) -> Result<()> {
@@ -58,18 +58,18 @@ impl Stage {
         let (meta, mirror, log) = (self.path("mirror-meta"), self.path("mirror"), self.path("mirror.log"));
         let (upstream, cache) = (format!("http://{listen}"), self.path("mirror-cache"));
         let args = ["mirror", &upstream, "--meta", &meta, "--mount", &mirror, "--cache-dir", &cache, "--log", &log];
-        self.farshore(&args)
+        Self::farshore(&args)
     }
 
     /// Unmounts both and removes the directory.
     pub(super) fn clean(&self) -> Result<()> {
         let root = self.root.display();
         if !self.root.join(MARKER).exists() {
-            bail!(Failure::new(Exit::Usage, format!("{root} was not made by a quickstart; nothing is removed")));
+            bail!(Failure::error(Exit::Usage, format!("{root} was not made by a quickstart; nothing is removed")));
         }
         for mount in [&self.mirror, &self.primary] {
             if mounted::answers(mount) {
-                self.farshore(&["unmount", &mount.to_string_lossy()])?;
+                Self::farshore(&["unmount", &mount.to_string_lossy()])?;
             }
         }
         fs::remove_dir_all(&self.root).with_context(|| format!("cannot remove {root}"))?;
@@ -82,7 +82,7 @@ impl Stage {
     }
 
     /// Runs this same program; what it says of itself is not shown unless it fails.
-    fn farshore(&self, args: &[&str]) -> Result<()> {
+    fn farshore(args: &[&str]) -> Result<()> {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let output = Command::new(program).args(args).stdin(Stdio::null()).output()?;
         if output.status.success() {
