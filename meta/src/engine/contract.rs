@@ -25,8 +25,9 @@ macro_rules! run {
     };
 }
 
-/// Runs every check on engines that `make` gives, whose transactions may grow as old as `max_age`.
-pub async fn run_all(make: impl AsyncFn() -> Arc<dyn Engine>, max_age: Duration) {
+/// Runs every check on engines that `make` gives, and the one that waits until transactions
+/// are too old on `short_lived`, an engine where they are after this time.
+pub async fn run_all(make: impl AsyncFn() -> Arc<dyn Engine>, short_lived: (Arc<dyn Engine>, Duration)) {
     run!(
         make,
         reads::a_snapshot_sees_nothing_that_comes_later,
@@ -63,7 +64,8 @@ pub async fn run_all(make: impl AsyncFn() -> Arc<dyn Engine>, max_age: Duration)
         conflicts::increments_with_retries_all_count,
         history::concurrent_transactions_are_serialisable,
     );
-    versions::old_transactions_are_refused(make().await, max_age).await;
+    let (engine, max_age) = short_lived;
+    versions::old_transactions_are_refused(engine, max_age).await;
 }
 
 /// The value, where a failure is a failure of the check.

@@ -13,6 +13,8 @@
 //! - When `commit` returns, the commit is as durable as the engine was opened to make it,
 //!   and no other transaction has seen it before.
 //! - The limits in `farshore_proto::limits` hold, on every engine alike.
+//! - A row's key is not empty and does not begin with 0xFF; a commit of such a row fails with
+//!   `BadKey`. A range may end at 0xFF or beyond and then ends with the last row.
 
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;

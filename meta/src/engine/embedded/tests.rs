@@ -6,6 +6,7 @@ mod model;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::*;
@@ -29,15 +30,14 @@ async fn get(engine: &EmbeddedEngine, key: &[u8]) -> Option<Vec<u8>> {
 /// The contract suite, each check on an engine of its own.
 async fn run_contract(durability: Durability) {
     let root = tempfile::tempdir().unwrap();
-    let age = Duration::from_millis(300);
-    let options = EmbeddedOptions { durability, max_transaction_age_ms: 300, ..relaxed() };
-    let count = std::sync::atomic::AtomicUsize::new(0);
-    let make = async || {
-        let number = count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let directory = root.path().join(number.to_string());
-        Arc::new(EmbeddedEngine::create(directory, &options).unwrap()) as Arc<dyn Engine>
+    let count = AtomicUsize::new(0);
+    let make = |options: &EmbeddedOptions| {
+        let directory = root.path().join(count.fetch_add(1, Ordering::Relaxed).to_string());
+        Arc::new(EmbeddedEngine::create(directory, options).unwrap()) as Arc<dyn Engine>
     };
-    contract::run_all(make, age).await;
+    let options = EmbeddedOptions { durability, ..relaxed() };
+    let short_lived = make(&EmbeddedOptions { max_transaction_age_ms: 300, ..options.clone() });
+    contract::run_all(async || make(&options), (short_lived, Duration::from_millis(300))).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

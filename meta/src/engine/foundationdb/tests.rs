@@ -59,7 +59,8 @@ async fn it_keeps_the_contract() {
         let number = count.fetch_add(1, Ordering::Relaxed);
         Arc::new(FoundationDbEngine::open(&cluster_file, &format!("{run}-{number}")).unwrap()) as Arc<dyn Engine>
     };
-    contract::run_all(make, Duration::from_millis(MAX_TRANSACTION_AGE_MS)).await;
+    let max_age = Duration::from_millis(MAX_TRANSACTION_AGE_MS);
+    contract::run_all(&make, (make().await, max_age)).await;
     let all = foundationdb::Database::from_path(cluster_file.to_str().unwrap()).unwrap();
     let txn = all.create_trx().unwrap();
     txn.clear_range(format!("{run}-").as_bytes(), format!("{run}.").as_bytes());
