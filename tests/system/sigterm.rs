@@ -43,6 +43,17 @@ fn a_region_that_is_asked_to_end_loses_nothing() {
 }
 
 #[test]
+fn a_region_that_is_asked_to_end_as_soon_as_it_answers_leaves_no_mount() {
+    let shore = Shore::new("sigterm-early", Duration::from_mins(2));
+    shore.format("volume");
+    let mut primary = shore.primary("volume", &[]);
+    for _ in 0..15 {
+        assert!(primary.terminate().success(), "{}", primary.log());
+        primary.restart();
+    }
+}
+
+#[test]
 fn a_region_in_the_background_says_where_its_log_is_and_unmounts() {
     let shore = Shore::new("background", Duration::from_mins(2));
     shore.format("volume");
