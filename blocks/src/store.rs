@@ -174,12 +174,13 @@ impl BlockStore {
         payload: PutPayload,
         action: &'static str,
     ) -> Result<(), BlockError> {
-        let put = self.in_time(action, self.objects.put(path, payload)).await?;
-        put.map_err(|source| BlockError::from_store(&self.label, action, source))?;
-        match &self.durable_dirs {
-            Some(dirs) => dirs.settle(path).await,
-            None => Ok(()),
-        }
+        let put = async {
+            if let Some(dirs) = &self.durable_dirs {
+                dirs.prepare(path).await?;
+            }
+            self.objects.put(path, payload).await.map(drop)
+        };
+        self.in_time(action, put).await?.map_err(|source| BlockError::from_store(&self.label, action, source))
     }
 
     pub(crate) async fn read_object(&self, path: &Path, action: &'static str) -> Result<Bytes, BlockError> {
