@@ -1,7 +1,10 @@
 //! `farshore format`: makes a new volume.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result, bail};
 use farshore_blocks::{BlockKey, BlockStore, StoreOptions, StoreUrl};
+use farshore_meta::engine::{Engine, EngineError};
 use farshore_meta::{Compression, NewVolume, Region, Settings, UnixTime};
 use farshore_proto::limits::{GROUP_BYTES, MAX_BLOCK_BYTES, MAX_INLINE_BYTES, MIN_BLOCK_BYTES};
 use farshore_proto::{RegionId, VolumeId};
@@ -91,7 +94,7 @@ async fn probe_store(args: &FormatArgs, settings: &Settings) -> Result<()> {
 }
 
 async fn make(args: &FormatArgs, settings: &Settings) -> Result<Region> {
-    let engine = assembly::engine_url(&args.meta)?.create(&assembly::engine_options(DurabilityArg::Commit)).await?;
+    let engine = empty_engine(&args.meta).await?;
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     let new = NewVolume {
         settings: settings.clone(),
@@ -102,6 +105,22 @@ async fn make(args: &FormatArgs, settings: &Settings) -> Result<Region> {
         now: now(),
     };
     Ok(farshore_meta::format(engine, &new).await?)
+}
+
+/// A new engine, or one that an earlier `format` made and was killed before it wrote the volume.
+async fn empty_engine(meta: &str) -> Result<Arc<dyn Engine>> {
+    let (url, options) = (assembly::engine_url(meta)?, assembly::engine_options(DurabilityArg::Commit));
+    let refused = match url.create(&options).await {
+        Ok(engine) => return Ok(engine),
+        Err(refused @ EngineError::Exists { .. }) => refused,
+        Err(other) => return Err(other.into()),
+    };
+    let Ok(engine) = url.open(&options).await else { return Err(refused.into()) };
+    if Region::find(&engine).await?.is_none() {
+        return Ok(engine);
+    }
+    engine.close().await?;
+    Err(refused.into())
 }
 
 fn now() -> UnixTime {
