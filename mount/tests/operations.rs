@@ -414,3 +414,27 @@ fn what_is_not_ours_falls_back_to_the_kernel() {
     assert!(space.f_bavail * space.f_frsize >= 1 << 50);
     assert_eq!(space.f_namemax, 255);
 }
+
+#[test]
+fn other_users_are_held_to_permissions_and_take_set_user_id_away() {
+    use std::os::unix::process::CommandExt;
+    let mounted = Mounted::new();
+    for dir in [mounted.home.path(), &mounted.dir] {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let (open, closed) = (mounted.path("open"), mounted.path("closed"));
+    fs::write(&open, "x").unwrap();
+    fs::write(&closed, "x").unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o4777)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o600)).unwrap();
+    let append = |path: &std::path::Path| {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "echo more >> \"$0\""]).arg(path).uid(1234).gid(1234);
+        shell.stderr(std::process::Stdio::null()).status().unwrap().success()
+    };
+    assert!(append(&open));
+    assert!(!append(&closed));
+    assert_eq!(fs::read(&open).unwrap(), b"xmore\n");
+    assert_eq!(fs::metadata(&open).unwrap().mode() & 0o7777, 0o777);
+    assert_eq!(fs::read(&closed).unwrap(), b"x");
+}

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use farshore_meta::{AttrChange, DurableKey, FileKind, Ino, Name, NewInode, UnixTime};
 use farshore_mount::{CachePolicy, MountOptions, NoControl};
+use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::io::Errno;
 use support::{Home, Mirror, Mounted};
 
@@ -141,10 +142,12 @@ fn an_old_answer_does_not_bring_a_directorys_old_times_back() {
     let ino = Ino(fs::metadata(&dir).unwrap().ino());
     fs::write(dir.join("first"), "").unwrap();
     thread::sleep(A_WHILE);
+    fs::metadata(&dir).unwrap();
     let held = mounted.home.engine.hold(DurableKey::Attr(ino));
+    // Asked although the kernel knows, so that nothing but this answer is under way.
     let looking = thread::spawn({
         let dir = dir.clone();
-        move || fs::metadata(dir).unwrap()
+        move || rustix::fs::statx(CWD, &dir, AtFlags::STATX_FORCE_SYNC, StatxFlags::BASIC_STATS).unwrap()
     });
     held.reached();
     File::create(dir.join("second")).unwrap();
