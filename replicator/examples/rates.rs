@@ -14,7 +14,7 @@ use farshore_meta::engine::KeyValue;
 use farshore_meta::{Bootstrap, DURABLE, Digest, Ino, Interval, Region};
 use farshore_proto::{Incarnation, Position, RegionId, Version};
 use farshore_replicator::{Lineage, Publisher};
-use support::*;
+use support::{LONG, Mirror, NOW, engine, file, make_files, name, primary, publish, rows, tree, upstream, volume_id};
 
 const FILES_IN_A_DIRECTORY: u64 = 1_000;
 const PAGE_ROWS: usize = 4_000;
@@ -68,7 +68,8 @@ async fn measure_bootstrap(directory: &Path, files: u64) {
     let publisher = publish(&region, Lineage::primary()).await;
     let begun = Instant::now();
     let mirror = Mirror::start(&directory.join("mirror"), &upstream(&publisher)).await;
-    let ready = mirror.handle.ready();
+    let handle = mirror.handle.clone();
+    let ready = handle.ready();
     tokio::pin!(ready);
     loop {
         tokio::select! {
