@@ -57,3 +57,70 @@ async fn trim(region: &Region, wanted: Position) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use farshore_meta::engine::{EmbeddedEngine, EmbeddedOptions};
+    use farshore_meta::{
+        Compression, FileKind, FsError, Ino, MirrorRecord, Name, NewInode, NewVolume, Settings, Tree, UnixTime, format,
+    };
+    use farshore_proto::{RegionId, VolumeId};
+
+    use super::*;
+
+    const OPTIONS: RetentionOptions = RetentionOptions { lease_ms: 10_000, keep_ms: 1_000 };
+    const NOW: UnixTime = UnixTime { seconds: 0, nanos: 0 };
+
+    async fn region(directory: &std::path::Path) -> Arc<Region> {
+        let engine = EmbeddedEngine::create(directory.join("primary"), &EmbeddedOptions::default()).unwrap();
+        let settings = Settings {
+            volume_id: VolumeId::from_random([1; 16]),
+            name: "kept".into(),
+            store: "mem://".into(),
+            block_key: [2; 32],
+            block_bytes: 64 << 10,
+            inline_bytes: 4096,
+            compression: Compression::None,
+        };
+        let region_id = RegionId::from_random([3; 16]);
+        let new = NewVolume { settings, region_id, incarnation_random: [4; 12], uid: 0, gid: 0, now: NOW };
+        Arc::new(format(Arc::new(engine), &new).await.unwrap())
+    }
+
+    async fn commit(region: &Arc<Region>, name: &str) -> Position {
+        let tree = Tree::new(Arc::clone(region), 4096);
+        let new = NewInode { kind: FileKind::File, mode: 0o600, uid: 0, gid: 0, rdev: 0, target: Bytes::new() };
+        tree.create(Ino::ROOT, &Name::new(name.as_bytes()).unwrap(), &new, NOW).await.unwrap();
+        region.state().await.unwrap().position
+    }
+
+    async fn keeps(region: &Region, from: Position) -> bool {
+        match region.interval(from, 1).await {
+            Ok(_) => true,
+            Err(FsError::LogTrimmed(_)) => false,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_log_goes_when_no_mirror_needs_it_and_not_before() {
+        let directory = tempfile::tempdir().unwrap();
+        let region = region(directory.path()).await;
+        let mut samples = Samples::default();
+        let early = commit(&region, "early").await;
+        let id = RegionId::from_random([5; 16]);
+        let mirror = MirrorRecord { id, name: "m".into(), applied: early, visible: early, heard_unix_ms: 100_000 };
+        region.put_mirror(&mirror).await.unwrap();
+        let late = commit(&region, "late").await;
+        for now in [100_000, 101_000, 110_000] {
+            keep(&region, &mut samples, now, &OPTIONS).await.unwrap();
+            assert!(keeps(&region, early).await, "its lease lives at {now}");
+        }
+        assert!(!keeps(&region, before_all()).await, "what no mirror needs has gone");
+
+        keep(&region, &mut samples, 110_001, &OPTIONS).await.unwrap();
+        assert!(region.mirrors().await.unwrap().is_empty(), "its lease has passed");
+        assert!(!keeps(&region, early).await && keeps(&region, late).await);
+    }
+}
