@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark prints and may stop")]
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,7 +33,7 @@ async fn load(engine: &Arc<dyn Engine>, rows: u64) {
 
 async fn point_reads(engine: &Arc<dyn Engine>, rows: u64, time: Duration) {
     let mut random = SmallRng::seed_from_u64(1);
-    let (start, mut count) = (Instant::now(), 0u64);
+    let (start, before, mut count) = (Instant::now(), cpu(), 0u64);
     while start.elapsed() < time {
         let mut txn = engine.begin().await.unwrap();
         for _ in 0..100 {
@@ -41,7 +42,8 @@ async fn point_reads(engine: &Arc<dyn Engine>, rows: u64, time: Duration) {
         }
         count += 100;
     }
-    println!("get: {} ns", start.elapsed().as_nanos() / u128::from(count));
+    let cpu = cpu().saturating_sub(before).as_nanos() / u128::from(count);
+    println!("get: {} ns, cpu {cpu} ns", start.elapsed().as_nanos() / u128::from(count));
 }
 
 async fn ranges(engine: &Arc<dyn Engine>, rows: u64, time: Duration) {
@@ -87,35 +89,49 @@ async fn client(engine: Arc<dyn Engine>, rows: u64, number: u64, until: Instant)
 }
 
 async fn commits(engine: &Arc<dyn Engine>, rows: u64, clients: u64, time: Duration) {
-    let until = Instant::now() + time;
+    let (until, before) = (Instant::now() + time, cpu());
     let tasks: Vec<_> =
         (0..clients).map(|number| tokio::spawn(client(Arc::clone(engine), rows, number, until))).collect();
     let mut latencies = Vec::new();
     for task in tasks {
         latencies.extend(task.await.unwrap());
     }
-    latencies.sort_unstable();
-    let at = |part: f64| latencies[((latencies.len() - 1) as f64 * part) as usize].as_micros();
     let rate = latencies.len() as f64 / time.as_secs_f64();
-    println!("{clients:3} clients: {rate:.0} tx/s, p50 {} us, p99 {} us, max {} us", at(0.5), at(0.99), at(1.0));
+    let cpu = cpu().saturating_sub(before).as_micros() / latencies.len() as u128;
+    println!("{clients:3} clients: {rate:.0} tx/s, cpu {cpu} us, {}", spread(latencies));
 }
 
-/// What the disk itself takes for such a sync: an append of 600 bytes and fdatasync.
-fn syncs(directory: &Path) {
-    use std::io::Write;
+/// One client's commits, each beside what the disk itself takes for an append and fdatasync,
+/// so that the two meet the same neighbours.
+async fn latency(engine: &Arc<dyn Engine>, directory: &Path, rows: u64, time: Duration) {
     let mut file = std::fs::File::create(directory.join("syncs")).unwrap();
-    file.set_len(64 << 20).unwrap();
-    file.sync_all().unwrap();
-    let mut times: Vec<_> = (0..1000)
-        .map(|_| {
-            let start = Instant::now();
-            file.write_all(&[1; 600]).unwrap();
-            file.sync_data().unwrap();
-            start.elapsed()
-        })
-        .collect();
+    let mut random = SmallRng::seed_from_u64(3);
+    let (mut commits, mut syncs) = (Vec::new(), Vec::new());
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        let start = Instant::now();
+        file.write_all(&[1; 600]).unwrap();
+        file.sync_data().unwrap();
+        syncs.push(start.elapsed());
+        let start = Instant::now();
+        transact(engine, rows, &mut random, 0).await;
+        commits.push(start.elapsed());
+    }
+    println!("one client: {}; fdatasync alone: {}", spread(commits), spread(syncs));
+}
+
+fn spread(mut times: Vec<Duration>) -> String {
     times.sort_unstable();
-    println!("fdatasync alone: p50 {} us, p99 {} us", times[500].as_micros(), times[990].as_micros());
+    let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_micros();
+    format!("p10 {} us, p50 {} us, p99 {} us", at(0.1), at(0.5), at(0.99))
+}
+
+/// Processor time that this process has used; it is steadier than the clock on a busy machine.
+fn cpu() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 10)
 }
 
 async fn run(directory: &Path, durability: Durability, rows: u64, time: Duration) {
@@ -124,6 +140,7 @@ async fn run(directory: &Path, durability: Durability, rows: u64, time: Duration
     let path = directory.join(format!("{durability:?}"));
     let engine = Arc::new(EmbeddedEngine::create(&path, &options).unwrap()) as Arc<dyn Engine>;
     load(&engine, rows).await;
+    latency(&engine, directory, rows, time).await;
     for clients in [1, 16, 64] {
         commits(&engine, rows, clients, time).await;
     }
@@ -144,7 +161,6 @@ fn main() {
         Some(path) => tempfile::tempdir_in(path).unwrap(),
         None => tempfile::tempdir().unwrap(),
     };
-    syncs(directory.path());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     // In a task, as a server's callers are: `block_on` would wake a thread of its own each time.
     let path = directory.path().to_owned();
