@@ -64,7 +64,7 @@ mod tests {
         assert_eq!(parse_size("1.5 g"), Ok(3 << 29));
         assert_eq!(parse_size("2KB"), Ok(2_000));
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7_200)));
+        assert_eq!(parse_duration("2h"), Ok(Duration::from_hours(2)));
         assert!(parse_size("4 parsecs").is_err());
         assert!(parse_size("lots").is_err());
         assert!(parse_duration("-1s").is_err());
