@@ -80,7 +80,7 @@ impl Flusher {
         }
         self.seal_all(file, &mut state);
         self.upload_again(file, &mut state);
-        let size = state.size;
+        let (size, sealed) = (state.size, state.pending.next_number());
         let uploads = std::mem::take(&mut state.uploads);
         drop(state);
         let mut outcome = Ok(());
@@ -88,7 +88,7 @@ impl Flusher {
             outcome = outcome.and(finished(upload.await).map(drop));
         }
         outcome?;
-        self.commit_extents(file, size).await
+        self.commit_extents(file, size, sealed).await
     }
 
     /// Flushes until nothing is unwritten, and keeps it so while the guard lives.
@@ -190,9 +190,11 @@ impl Flusher {
         }
     }
 
-    async fn commit_extents(&self, file: &OpenFile, size: u64) -> Result<()> {
+    /// Commits the pieces numbered below `sealed`, with which the file had this size. Those sealed
+    /// since then may lie past it, and wait for their own flush.
+    async fn commit_extents(&self, file: &OpenFile, size: u64, sealed: u64) -> Result<()> {
         let mut state = file.state.write().await;
-        let (count, extents) = state.pending.committable();
+        let (count, extents) = state.pending.committable(sealed);
         if count == 0 {
             return Ok(());
         }

@@ -131,12 +131,17 @@ impl Pending {
         self.stages.iter().filter_map(unstored).collect()
     }
 
-    /// The stored pieces before the first unstored one: how many, and their extents, later ones
-    /// laid over earlier ones, in the order of their offsets.
-    pub(crate) fn committable(&self) -> (usize, Vec<Extent>) {
+    /// The number that the next piece gets: those that are here now have smaller ones.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    /// Of the pieces with numbers below `before`, the stored ones before the first unstored one: how
+    /// many, and their extents, later ones laid over earlier ones, in the order of their offsets.
+    pub(crate) fn committable(&self, before: u64) -> (usize, Vec<Extent>) {
         let mut count = 0;
         let mut extents = Vec::new();
-        for stage in self.stages.values() {
+        for stage in self.stages.range(..before).map(|(_, stage)| stage) {
             let Stage::Stored(more) = stage else { break };
             count += 1;
             extents.extend_from_slice(more);

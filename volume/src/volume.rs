@@ -97,21 +97,26 @@ impl Volume {
     /// The inode that `name` in `parent` leads to.
     pub async fn lookup(&self, parent: Ino, name: &Name) -> Result<(Ino, Attr)> {
         let (ino, mut attr) = self.tree.lookup(parent, name).await?;
-        self.show_written(ino, &mut attr).await;
+        self.show_written(ino, &mut attr).await?;
         Ok((ino, attr))
     }
 
     /// An inode's attributes, with what is written and not committed yet.
     pub async fn attr(&self, ino: Ino) -> Result<Attr> {
         let mut attr = self.tree.attr(ino).await?;
-        self.show_written(ino, &mut attr).await;
+        self.show_written(ino, &mut attr).await?;
         Ok(attr)
     }
 
-    async fn show_written(&self, ino: Ino, attr: &mut Attr) {
+    /// Makes `attr` that of an open file with what is written and not committed. It is read again
+    /// while no commit can come in between: or one that did would show neither side of it.
+    async fn show_written(&self, ino: Ino, attr: &mut Attr) -> Result<()> {
         if let Some(file) = self.handles.open_inode(ino).filter(|_| !self.read_only()) {
-            file.state.read().await.show_in(attr);
+            let state = file.state.read().await;
+            *attr = self.tree.attr(ino).await?;
+            state.show_in(attr);
         }
+        Ok(())
     }
 
     /// True unless something written to the inode is not committed: until then its attributes
@@ -156,7 +161,7 @@ impl Volume {
     /// Gives an inode one more name.
     pub async fn link(&self, ino: Ino, parent: Ino, name: &Name) -> Result<Attr> {
         let mut attr = self.tree.link(ino, parent, name, self.now()).await?;
-        self.show_written(ino, &mut attr).await;
+        self.show_written(ino, &mut attr).await?;
         Ok(attr)
     }
 
@@ -243,7 +248,7 @@ impl Volume {
         let mut page = directory.read(&self.tree, offset, with_attrs).await?;
         for listed in &mut page {
             if let Some(attr) = &mut listed.entry.attr {
-                self.show_written(listed.entry.ino, attr).await;
+                self.show_written(listed.entry.ino, attr).await?;
             }
         }
         Ok(page)

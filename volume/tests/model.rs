@@ -193,3 +193,35 @@ async fn entries_removed_while_a_directory_is_read_shift_nothing() {
     }
     assert_eq!(seen, 2_500);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flushes_beside_a_writer_neither_cut_nor_lose_what_it_writes() {
+    let directory = tempfile::tempdir().unwrap();
+    let volume = volume(directory.path()).await;
+    for round in 0..20u8 {
+        let name = Name::new(&[b'f', b'a' + round]).unwrap();
+        let (ino, _, opened) = volume.create_open(Ino::ROOT, &name, &file()).await.unwrap();
+        let flushing = {
+            let volume = Arc::clone(&volume);
+            tokio::spawn(async move {
+                for _ in 0..30 {
+                    volume.flush(opened.handle).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+            })
+        };
+        let chunk = Bytes::from(vec![round + 1; BLOCK_BYTES as usize / 2]);
+        let mut written = 0;
+        for _ in 0..160 {
+            volume.write(opened.handle, written, chunk.clone()).await.unwrap();
+            written += chunk.len() as u64;
+            assert_eq!(volume.attr(ino).await.unwrap().size, written, "round {round}");
+        }
+        flushing.await.unwrap();
+        volume.flush(opened.handle).await.unwrap();
+        assert_eq!(volume.attr(ino).await.unwrap().size, written, "round {round}");
+        let read = volume.read(opened.handle, 0, written as u32).await.unwrap();
+        assert!(read.len() as u64 == written && read.iter().all(|byte| *byte == round + 1), "round {round}");
+        volume.release(opened.handle).await;
+    }
+}
