@@ -13,6 +13,9 @@ use crate::manifest;
 use crate::process::Process;
 use crate::watchdog;
 
+/// How long a killed process may take to end by itself.
+const KILLED: Duration = Duration::from_secs(5);
+
 /// Longest that a region may take to serve, a bootstrap included.
 const START: Duration = Duration::from_mins(2);
 /// Longest that an orderly end may take.
@@ -112,7 +115,15 @@ impl Region {
         self.wait(&primary.token());
     }
 
+    /// Kills it. A thread of it that the kernel keeps waiting for a lookup, which only the killed
+    /// process could have answered, is freed as docs/operations.md tells an operator to, and told of.
     pub(crate) fn kill9(&self) {
+        self.process.signal(rustix::process::Signal::KILL);
+        if self.process.wait(KILLED).is_none() {
+            eprintln!("kill: the kernel keeps a killed process at {}: umount -f", self.mount.display());
+            let forced = rustix::mount::unmount(&self.mount, rustix::mount::UnmountFlags::FORCE);
+            eprintln!("kill: umount -f: {forced:?}");
+        }
         self.process.kill9();
     }
 
