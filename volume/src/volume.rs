@@ -119,13 +119,6 @@ impl Volume {
         Ok(())
     }
 
-    /// True unless something written to the inode is not committed: until then its attributes
-    /// may change without a call that says so.
-    pub fn is_settled(&self, ino: Ino) -> bool {
-        let file = self.handles.open_inode(ino);
-        file.is_none_or(|file| file.state.try_read().is_ok_and(|state| state.is_clean()))
-    }
-
     /// Changes attributes. Of a file with uncommitted bytes they are committed together with them,
     /// by the flush that its `close` brings; a new size commits those bytes first.
     pub async fn set_attr(&self, ino: Ino, change: AttrChange) -> Result<Attr> {

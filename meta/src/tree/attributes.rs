@@ -24,19 +24,21 @@ pub(super) async fn put(txn: &mut Txn, ino: Ino, attr: &Attr) -> Result<()> {
     txn.put(&key::attr(ino), row::encode_attr(attr)).await
 }
 
-/// Changes attributes. A smaller size must have been reached by `contents::shrink_step` before.
-pub(super) async fn change(txn: &mut Txn, ino: Ino, change: &AttrChange, now: UnixTime) -> Result<Attr> {
+/// Changes attributes; `None` when a smaller size needs another step first.
+pub(super) async fn change(txn: &mut Txn, ino: Ino, change: &AttrChange, now: UnixTime) -> Result<Option<Attr>> {
     let mut attr = get(txn, ino).await?;
     if let Some(size) = change.size {
         expect_file(&attr)?;
-        contents::shrink_step(txn, ino, size, now).await?;
+        if !contents::shrink_step(txn, ino, size, now).await? {
+            return Ok(None);
+        }
         attr = get(txn, ino).await?;
         attr.size = size;
         attr.mtime = now;
     }
     attr.change(change, now);
     put(txn, ino, &attr).await?;
-    Ok(attr)
+    Ok(Some(attr))
 }
 
 /// Stamps a directory whose entries changed, and moves its count of subdirectories.

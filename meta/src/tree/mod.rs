@@ -83,10 +83,11 @@ impl Tree {
         if change.size.is_some_and(|size| size > MAX_FILE_BYTES) {
             return Err(FsError::FileTooLarge);
         }
-        if let Some(size) = change.size {
-            while !transact!(&self.region, |txn| contents::shrink_step(txn, ino, size, now))? {}
+        loop {
+            if let Some(attr) = transact!(&self.region, |txn| attributes::change(txn, ino, &change, now))? {
+                return Ok(attr);
+            }
         }
-        transact!(&self.region, |txn| attributes::change(txn, ino, &change, now))
     }
 
     /// Makes a new inode of any kind under `name`.
