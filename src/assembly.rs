@@ -18,7 +18,7 @@ use crate::exit::{Exit, Failure};
 pub(crate) fn engine_options(durability: DurabilityArg) -> EmbeddedOptions {
     let durability = match durability {
         DurabilityArg::Commit => Durability::Commit,
-        DurabilityArg::Os => Durability::Os,
+        DurabilityArg::Fsync | DurabilityArg::Os => Durability::Os,
     };
     EmbeddedOptions { durability, ..EmbeddedOptions::default() }
 }
@@ -72,6 +72,16 @@ pub(crate) fn block_reader(
     Ok(BlockReader::new(key, cache, origins, &options))
 }
 
+/// What a primary does without a word on it: what every local filesystem does.
+pub(crate) fn primary_durability(args: &RegionArgs) -> DurabilityArg {
+    args.durability.unwrap_or(DurabilityArg::Fsync)
+}
+
+/// What a mirror does without a word on it: what it says to have, its upstream no longer keeps for it.
+pub(crate) fn mirror_durability(args: &RegionArgs) -> DurabilityArg {
+    args.durability.unwrap_or(DurabilityArg::Commit)
+}
+
 /// What serves a primary region: its volume, and its blocks for mirrors.
 pub(crate) struct Primary {
     pub(crate) region: Arc<Region>,
@@ -82,9 +92,10 @@ pub(crate) struct Primary {
 
 /// Puts a primary together and looks whether its store answers.
 pub(crate) async fn primary(meta: &str, args: &RegionArgs) -> Result<Primary> {
-    let region = open_primary(meta, args.durability).await?;
+    let durability = primary_durability(args);
+    let region = open_primary(meta, durability).await?;
     let settings = region.settings().await?;
-    let store = open_store(&settings, args.durability)?;
+    let store = open_store(&settings, durability)?;
     store.probe().await?;
     let origin: Arc<dyn Origin> = Arc::new(StoreOrigin::new(store.clone()));
     let blocks = block_reader(&settings, args, vec![Arc::clone(&origin)])?;

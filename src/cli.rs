@@ -57,6 +57,9 @@ pub(crate) enum Command {
     Unmount(UnmountArgs),
     /// Make a volume and a mirror in a directory, mount both, and show them at work on real files
     Quickstart(QuickstartArgs),
+    /// Free the mount of the parent process, should it be killed and not end
+    #[command(hide = true)]
+    Guard(GuardArgs),
     /// Print the completions of a shell
     Completions {
         /// Which shell
@@ -75,12 +78,14 @@ pub(crate) enum CompressionArg {
     Zstd,
 }
 
-/// What a commit survives.
-#[derive(Debug, Clone, Copy, ValueEnum)]
+/// What is answered has survived the death of the process; what of it has survived a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum DurabilityArg {
-    /// A power cut: every commit is on disk before it is answered
+    /// Everything: each operation is on disk before it is answered
     Commit,
-    /// A killed process: a power cut may lose the last second
+    /// What was fsynced, and what a mirror has; of the rest, all but the last second
+    Fsync,
+    /// What is older than a second; blocks in a file:// store are left to the operating system
     Os,
 }
 
@@ -109,9 +114,9 @@ pub(crate) struct FormatArgs {
 /// How a region's rows and blocks are kept at hand.
 #[derive(Debug, Args)]
 pub(crate) struct RegionArgs {
-    /// What a commit survives
-    #[arg(long, value_enum, default_value = "commit")]
-    pub(crate) durability: DurabilityArg,
+    /// What survives a power cut: by default what was fsynced on a primary, everything on a mirror
+    #[arg(long, value_enum)]
+    pub(crate) durability: Option<DurabilityArg>,
     /// A directory for a cache of blocks on local disk; none without it
     #[arg(long, value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
@@ -253,6 +258,14 @@ pub(crate) struct UnmountArgs {
     /// How long to wait for the process behind it to store what was written
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GuardArgs {
+    /// Where the parent process has a mount
+    pub(crate) dir: PathBuf,
+    /// The mount's device, as /proc/self/mountinfo has it
+    pub(crate) device: String,
 }
 
 #[derive(Debug, Args)]

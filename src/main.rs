@@ -10,6 +10,7 @@ mod control;
 mod control_names;
 mod exit;
 mod format;
+mod guard;
 mod mirror;
 mod mounted;
 mod output;
@@ -61,6 +62,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Wait(args) => token::wait(args),
         Command::Unmount(args) => unmount::run(args),
         Command::Quickstart(args) => quickstart::run(args),
+        Command::Guard(args) => block_on(guard::run(args)),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "farshore", &mut std::io::stdout());
             Ok(())

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use farshore_blocks::{Origin, StoreOrigin};
 use farshore_meta::engine::EngineError;
 use farshore_meta::{Region, Role, Settings};
-use farshore_mount::{CachePolicy, Invalidator, Mount};
+use farshore_mount::{CachePolicy, Invalidator};
 use farshore_replicator::{
     Applied, Follower, FollowerHandle, FollowerOptions, ReplicatorError, Upstream, UpstreamOrigin, open_mirror,
     show_at_once,
@@ -52,7 +52,7 @@ async fn follow(args: &MirrorArgs) -> Result<()> {
 /// Opens the mirror's rows, or begins them.
 async fn open(args: &MirrorArgs, upstream: &Upstream) -> Result<Region> {
     let url = assembly::engine_url(&args.meta)?;
-    let options = assembly::engine_options(args.region.durability);
+    let options = assembly::engine_options(assembly::mirror_durability(&args.region));
     let engine = match url.open(&options).await {
         Err(EngineError::Missing { .. }) => {
             // Nothing is made for an upstream that is not there.
@@ -126,12 +126,12 @@ async fn serve_mounted(
     // A kernel that has nothing of this mount sees everything that was applied before it.
     let before = serving.region.state().await?.position;
     let signals = EndSignals::listen()?;
-    let mount: Mount = serving::mount(serving, volume, dir, CachePolicy::Followed).await?;
+    let mounted = serving::mount(serving, volume, dir, CachePolicy::Followed).await?;
     follower.set_visible(before);
-    show_to_kernel(mount.invalidator(), follower.clone(), applied)?;
+    show_to_kernel(mounted.mount.invalidator(), follower.clone(), applied)?;
     background::report_ready();
-    until_ended(&mount, signals).await;
-    serving::unmount(mount).await
+    until_ended(&mounted.mount, signals).await;
+    serving::unmount(mounted).await
 }
 
 /// Has the kernel forget what every interval changed, in order, on a thread of its own: the
@@ -161,7 +161,7 @@ fn origins(
     if args.blocks_from == BlocksFrom::Upstream {
         return Ok(vec![from_upstream]);
     }
-    let store = assembly::open_store(settings, args.region.durability)?;
+    let store = assembly::open_store(settings, assembly::mirror_durability(&args.region))?;
     Ok(vec![Arc::new(StoreOrigin::new(store)), from_upstream])
 }
 

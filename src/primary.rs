@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, bail};
 use farshore_blocks::{BlockKey, Origin, StoreOrigin};
-use farshore_meta::Role;
 use farshore_mount::{CachePolicy, Mount};
 use farshore_replicator::{Lineage, Publisher, PublisherOptions, ServedBlocks};
 
@@ -32,10 +31,10 @@ async fn run(args: &MountArgs) -> Result<()> {
     let serving = Arc::new(Serving { region: Arc::clone(&region), blocks, follower: None, listen: OnceLock::new() });
     let publisher = publish(&serving, origin, Lineage::primary(), args.listen.as_deref(), &args.tls).await?;
     let signals = EndSignals::listen()?;
-    let mount = serving::mount(&serving, &volume, &args.dir, CachePolicy::Sole).await?;
+    let mounted = serving::mount(&serving, &volume, &args.dir, CachePolicy::Sole).await?;
     background::report_ready();
-    until_ended(&mount, signals).await;
-    serving::unmount(mount).await?;
+    until_ended(&mounted.mount, signals).await;
+    serving::unmount(mounted).await?;
     if let Some(publisher) = publisher {
         publisher.stop().await;
     }
@@ -79,17 +78,14 @@ async fn resolve(listen: &str) -> Result<std::net::SocketAddr> {
 }
 
 pub(crate) async fn serve(args: &ServeArgs) -> Result<()> {
-    let region = assembly::open_region(&args.meta, args.region.durability).await?;
+    let durability = assembly::primary_durability(&args.region);
+    let region = assembly::open_primary(&args.meta, durability).await?;
     let settings = region.settings().await?;
-    let store = assembly::open_store(&settings, args.region.durability)?;
+    let store = assembly::open_store(&settings, durability)?;
     let origin: Arc<dyn Origin> = Arc::new(StoreOrigin::new(store));
     let blocks = assembly::block_reader(&settings, &args.region, vec![Arc::clone(&origin)])?;
     let serving = Arc::new(Serving { region: Arc::clone(&region), blocks, follower: None, listen: OnceLock::new() });
-    let lineage = match region.role() {
-        Role::Primary { .. } => Lineage::primary(),
-        Role::Mirror { .. } => Lineage::mirror(),
-    };
-    let publisher = publish(&serving, origin, lineage, Some(&args.listen), &args.tls).await?;
+    let publisher = publish(&serving, origin, Lineage::primary(), Some(&args.listen), &args.tls).await?;
     if let Some(address) = serving.listen.get() {
         note(&format!("mirrors may follow at {address}"));
     }

@@ -15,6 +15,7 @@ use farshore_volume::Volume;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::control::RegionControl;
+use crate::guard::Guarded;
 use crate::status::{self, RegionStatus};
 
 /// How often a primary that is waited for is looked at.
@@ -70,19 +71,27 @@ impl Serving {
     }
 }
 
+/// A mount, and the process that frees it if this one is killed and cannot end.
+pub(crate) struct Mounted {
+    pub(crate) mount: Mount,
+    guard: Guarded,
+}
+
 /// Mounts a volume, off the runtime's own threads.
 pub(crate) async fn mount(
     serving: &Arc<Serving>,
     volume: &Arc<Volume>,
     dir: &Path,
     cache: CachePolicy,
-) -> Result<Mount> {
+) -> Result<Mounted> {
     let (volume, dir) = (Arc::clone(volume), std::path::absolute(dir)?);
     let control = Arc::new(RegionControl(Arc::clone(serving)));
     let runtime = tokio::runtime::Handle::current();
     let options = MountOptions::new(cache);
     let mounted = tokio::task::spawn_blocking(move || Mount::start(volume, &dir, options, control, runtime));
-    Ok(mounted.await.context("the thread that mounts panicked")??)
+    let mount = mounted.await.context("the thread that mounts panicked")??;
+    let guard = Guarded::start(&mount)?;
+    Ok(Mounted { mount, guard })
 }
 
 /// The signals that ask this process to end. From `listen` on they no longer kill it.
@@ -106,7 +115,10 @@ impl EndSignals {
 }
 
 /// Unmounts, off the runtime's own threads.
-pub(crate) async fn unmount(mount: Mount) -> Result<()> {
+pub(crate) async fn unmount(mounted: Mounted) -> Result<()> {
+    let Mounted { mount, guard } = mounted;
     let unmounted = tokio::task::spawn_blocking(move || mount.unmount());
-    Ok(unmounted.await.context("the thread that unmounts panicked")??)
+    let unmounted = unmounted.await.context("the thread that unmounts panicked")?;
+    drop(guard);
+    Ok(unmounted?)
 }

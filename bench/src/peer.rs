@@ -11,9 +11,11 @@ use crate::programs::Programs;
 pub(crate) enum Peer {
     /// A directory of the local disk
     Ext4,
-    /// Farshore as it comes: every operation is on disk before it is answered
+    /// Farshore as it comes: what was fsynced survives a power cut
     Farshore,
-    /// Farshore with --durability os: a power cut may lose the last second
+    /// Farshore with --durability commit: every operation is on disk before it is answered
+    FarshoreCommit,
+    /// Farshore with --durability os: blocks in a local directory are not synced
     FarshoreOs,
     /// JuiceFS with its metadata in SQLite
     JuicefsSqlite,
@@ -22,13 +24,14 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Ext4, Self::Farshore, Self::FarshoreOs, Self::JuicefsSqlite, Self::JuicefsRedis];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Ext4, Self::Farshore, Self::FarshoreCommit, Self::FarshoreOs, Self::JuicefsSqlite, Self::JuicefsRedis];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ext4 => "ext4",
             Self::Farshore => "farshore",
+            Self::FarshoreCommit => "farshore-commit",
             Self::FarshoreOs => "farshore-os",
             Self::JuicefsSqlite => "juicefs-sqlite",
             Self::JuicefsRedis => "juicefs-redis",
@@ -37,15 +40,28 @@ impl Peer {
 
     /// True for the configurations of Farshore, whose ratios to the others are printed.
     pub(crate) fn is_ours(self) -> bool {
-        matches!(self, Self::Farshore | Self::FarshoreOs)
+        self.durability().is_some()
+    }
+
+    /// What Farshore's `--durability` is told; none for the others.
+    pub(crate) fn durability(self) -> Option<&'static str> {
+        match self {
+            Self::Farshore => Some("fsync"),
+            Self::FarshoreCommit => Some("commit"),
+            Self::FarshoreOs => Some("os"),
+            Self::Ext4 | Self::JuicefsSqlite | Self::JuicefsRedis => None,
+        }
     }
 
     /// How it is set up, and what a power cut can take from it.
     pub(crate) fn explanation(self) -> &'static str {
         match self {
             Self::Ext4 => "the native directory that holds the others' stores; metadata is synced every 5 s",
-            Self::Farshore => "defaults: each operation's metadata is on disk before it is answered",
-            Self::FarshoreOs => "`--durability os`: a power cut may lose the last second, a killed process nothing",
+            Self::Farshore => {
+                "defaults: a power cut may lose metadata of the last second that was not fsynced, a killed process nothing; blocks are synced at close"
+            }
+            Self::FarshoreCommit => "`--durability commit`: each operation is on disk before it is answered",
+            Self::FarshoreOs => "`--durability os`: as the defaults, but a local directory's blocks are not synced",
             Self::JuicefsSqlite => {
                 "defaults but `--trash-days 0`; SQLite's log is synced at checkpoints only: a power cut may lose the last operations"
             }
@@ -59,7 +75,7 @@ impl Peer {
     pub(crate) fn obstacle(self, programs: &Programs) -> Option<String> {
         let missing = |name: &str, how: &str| Some(format!("no `{name}` was found; {how}"));
         match self {
-            Self::Farshore | Self::FarshoreOs if programs.farshore.is_none() => {
+            _ if self.is_ours() && programs.farshore.is_none() => {
                 missing("farshore", "cargo build --release, or name it in FARSHORE_BENCH_FARSHORE")
             }
             Self::JuicefsSqlite | Self::JuicefsRedis if programs.juicefs.is_none() => {

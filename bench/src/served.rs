@@ -90,7 +90,7 @@ impl<'a> Served<'a> {
         let home = self.home.path();
         Ok(match self.peer {
             Peer::Ext4 => None,
-            Peer::Farshore | Peer::FarshoreOs => {
+            Peer::Farshore | Peer::FarshoreCommit | Peer::FarshoreOs => {
                 let mut command = Command::new(program(self.place.programs.farshore.as_ref())?);
                 command.arg("format").arg(home.join("meta"));
                 command.args(["--store", &self.place.stores.farshore_url(home)]);
@@ -123,12 +123,10 @@ impl<'a> Served<'a> {
         let home = self.home.path();
         Ok(match self.peer {
             Peer::Ext4 => None,
-            Peer::Farshore | Peer::FarshoreOs => {
+            Peer::Farshore | Peer::FarshoreCommit | Peer::FarshoreOs => {
                 let mut command = Command::new(program(self.place.programs.farshore.as_ref())?);
                 command.arg("mount").arg(home.join("meta")).arg(self.dir()).arg("--foreground");
-                if self.peer == Peer::FarshoreOs {
-                    command.args(["--durability", "os"]);
-                }
+                command.args(self.peer.durability().iter().flat_map(|mode| ["--durability", *mode]));
                 Some(command)
             }
             Peer::JuicefsSqlite | Peer::JuicefsRedis => {

@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 #[derive(Debug)]
 pub(crate) struct DurableDirs {
     root: PathBuf,
-    /// Those whose names last, and with them the names of all above. At most the 65,536 leaf
-    /// directories of a volume and some hundreds more.
+    /// Those whose names last, and with them the names of all above. At most the 4,096 leaf
+    /// directories of a volume and two more.
     settled: Mutex<BTreeSet<PathBuf>>,
 }
 
@@ -85,24 +85,24 @@ mod tests {
         let dirs = DurableDirs::new(root.path());
         let below = |names: &[&str]| names.iter().map(|name| root.path().join(name)).collect::<Vec<_>>();
 
-        let first = ObjectPath::from("volume/blocks/29/f4/block");
-        let all = below(&["volume", "volume/blocks", "volume/blocks/29", "volume/blocks/29/f4"]);
+        let first = ObjectPath::from("volume/blocks/29f/block");
+        let all = below(&["volume", "volume/blocks", "volume/blocks/29f"]);
         assert_eq!(dirs.unsettled(&first), all);
         dirs.prepare(&first).await.unwrap();
-        assert!(root.path().join("volume/blocks/29/f4").is_dir());
+        assert!(root.path().join("volume/blocks/29f").is_dir());
         assert!(dirs.unsettled(&first).is_empty());
 
-        let beside = ObjectPath::from("volume/blocks/29/05/block");
-        assert_eq!(dirs.unsettled(&beside), below(&["volume/blocks/29/05"]));
+        let beside = ObjectPath::from("volume/blocks/205/block");
+        assert_eq!(dirs.unsettled(&beside), below(&["volume/blocks/205"]));
     }
 
     #[tokio::test]
     async fn a_directory_of_another_writer_is_made_to_last_too() {
         let root = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(root.path().join("volume/blocks/29")).unwrap();
+        std::fs::create_dir_all(root.path().join("volume/blocks/29f")).unwrap();
         let dirs = DurableDirs::new(root.path());
-        let object = ObjectPath::from("volume/blocks/29/f4/block");
-        assert_eq!(dirs.unsettled(&object).len(), 4);
+        let object = ObjectPath::from("volume/blocks/29f/block");
+        assert_eq!(dirs.unsettled(&object).len(), 3);
         dirs.prepare(&object).await.unwrap();
         assert!(dirs.unsettled(&object).is_empty());
     }
@@ -111,11 +111,12 @@ mod tests {
     async fn the_stores_own_directory_is_never_made() {
         let gone = tempfile::tempdir().unwrap().path().join("store");
         let dirs = DurableDirs::new(&gone);
-        let object = ObjectPath::from("volume/blocks/29/f4/block");
+        let object = ObjectPath::from("volume/blocks/29f/block");
         assert!(dirs.prepare(&object).await.is_err());
         assert!(!gone.exists());
-        assert_eq!(dirs.unsettled(&object).len(), 4);
+        assert_eq!(dirs.unsettled(&object).len(), 3);
     }
+
     #[test]
     fn a_full_disk_is_told_from_other_failures() {
         let error = |kind: ErrorKind| store_error(failed("make", Path::new("/store/29"), &kind.into()));

@@ -161,7 +161,7 @@ impl BlockStore {
 
     pub(crate) fn path_of(&self, name: BlockName) -> Path {
         let digits = name.to_string();
-        self.prefix.clone().join("blocks").join(&digits[..2]).join(&digits[2..4]).join(digits.as_str())
+        self.prefix.clone().join("blocks").join(&digits[..3]).join(digits.as_str())
     }
 
     pub(crate) fn prefix(&self) -> &Path {

@@ -185,7 +185,8 @@ impl Region {
     }
 
     /// The interval that begins at `from`: everything up to the newest commit, or about
-    /// `target_bytes` of it.
+    /// `target_bytes` of it. Its commits are durable here before it is returned: what another
+    /// region holds must not be lost to a power cut in this one.
     ///
     /// # Errors
     /// `LogTrimmed` when the log after `from` is no longer kept.
@@ -197,7 +198,11 @@ impl Region {
                 "the position {from} lies ahead of this region's {end}: it belongs to another line of history"
             )));
         }
-        log::read_interval(txn.engine(), from, end, target_bytes).await
+        let interval = log::read_interval(txn.engine(), from, end, target_bytes).await?;
+        if !interval.commits.is_empty() {
+            self.engine.sync_to(txn.read_version().await?).await?;
+        }
+        Ok(interval)
     }
 
     /// Returns once commits after `seen` may be there; see [`Engine::changed_since`].
@@ -210,7 +215,8 @@ impl Region {
         self.begin().await?.read_version().await
     }
 
-    /// One page of the durable rows from `begin` on, with the position at which it was read.
+    /// One page of the durable rows from `begin` on, with the position at which it was read. As with
+    /// an interval, what it holds survives a power cut.
     pub async fn page(&self, begin: &[u8], end: &[u8], target_bytes: usize) -> Result<RowsPage> {
         let mut txn = self.begin().await?;
         let read_at = self.position_of(&mut txn).await?;
@@ -220,6 +226,7 @@ impl Region {
             return Ok(RowsPage { rows: Vec::new(), read_at, next: end.to_vec(), last: true });
         }
         let page = txn.peek_range(&RangeRead::new(begin, end).target_bytes(target_bytes)).await?;
+        self.engine.sync_to(txn.read_version().await?).await?;
         let next = match page.rows.last().filter(|_| page.more) {
             Some((last, _)) => [last.as_ref(), &[0]].concat(),
             None => end.to_vec(),

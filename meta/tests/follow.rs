@@ -6,10 +6,13 @@ mod support;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use farshore_meta::{AttrChange, Change, Digest, FileKind, FsError, Ino, MirrorPhase, Region, RenameMode, Tree};
+use farshore_meta::engine::{EmbeddedEngine, Engine};
+use farshore_meta::{
+    AttrChange, Change, DURABLE, Digest, FileKind, FsError, Ino, MirrorPhase, Region, RenameMode, Tree,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use support::{NOW, bootstrap, catch_up, mirror, name, new, primary, tree};
+use support::{NOW, bootstrap, catch_up, mirror, name, new, options, primary, primary_on, tree};
 
 /// A few changes of every kind.
 async fn change(tree: &Tree, rng: &mut StdRng) {
@@ -141,6 +144,25 @@ async fn the_log_is_kept_for_registered_mirrors_and_no_longer() {
     assert_eq!(upstream.trim_log(now).await.unwrap(), now);
     assert!(matches!(upstream.interval(start, usize::MAX).await, Err(FsError::LogTrimmed(_))));
     assert!(upstream.interval(now, usize::MAX).await.unwrap().commits.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_leaves_the_region_survives_a_power_cut_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = Arc::new(EmbeddedEngine::create(directory.path().join("primary"), &options()).unwrap());
+    let upstream = primary_on(Arc::clone(&engine) as Arc<dyn Engine>).await;
+    let tree = tree(&upstream);
+    let mut from = upstream.state().await.unwrap().position;
+    for number in 0..5 {
+        tree.create(Ino::ROOT, &name(&format!("file-{number}")), &new(FileKind::File), NOW).await.unwrap();
+        if number % 2 == 0 {
+            from = upstream.interval(from, usize::MAX).await.unwrap().to;
+            assert!(engine.durable() >= from.version);
+        } else {
+            let page = upstream.page(DURABLE.0, DURABLE.1, usize::MAX).await.unwrap();
+            assert!(engine.durable() >= page.read_at.version);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

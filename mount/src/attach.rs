@@ -113,6 +113,15 @@ pub(crate) fn detach(dir: &Path, lazy: bool) -> io::Result<()> {
     }
 }
 
+/// Aborts the connection of the mount on `dir`, and unmounts it if nobody uses it. For root only.
+pub(crate) fn force(dir: &Path) -> io::Result<()> {
+    match rustix::mount::unmount(dir, UnmountFlags::FORCE | UnmountFlags::NOFOLLOW) {
+        // It is aborted before the kernel looks for users.
+        Ok(()) | Err(Errno::BUSY) => Ok(()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 fn detach_by_helper(dir: &Path, lazy: bool) -> io::Result<()> {
     let mut helper = Command::new(HELPER);
     helper.args(if lazy { ["-u", "-z"].as_slice() } else { &["-u"] }).arg("--").arg(dir);

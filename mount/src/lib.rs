@@ -21,6 +21,7 @@ mod convert;
 mod dispatch;
 mod errno;
 mod gate;
+mod guard;
 mod handed;
 mod invalidate;
 mod kernel;
@@ -30,6 +31,7 @@ mod options;
 mod writers;
 
 pub use control::{Control, NoControl};
+pub use guard::Guard;
 pub use invalidate::Invalidator;
 pub use mount::{Mount, MountError};
 pub use options::{CachePolicy, MountOptions};

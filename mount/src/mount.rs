@@ -161,6 +161,11 @@ impl Mount {
         &self.dir
     }
 
+    /// Its device, `major:minor`, as `/proc/self/mountinfo` has it.
+    pub fn device(&self) -> &str {
+        &self.info.device
+    }
+
     /// What tells this mount's kernel of changes that the log brought.
     pub fn invalidator(&self) -> Invalidator {
         self.invalidator.clone()

@@ -118,7 +118,7 @@ pub(crate) fn raise_read_ahead(info: &MountInfo, bytes: u32) {
     }
 }
 
-/// Fails all that waits for this mount's answers.
+/// Fails all that waits for this mount's answers, through the kernel's control filesystem.
 pub(crate) fn abort(info: &MountInfo) -> io::Result<()> {
     let connection = info.connection().ok_or(ErrorKind::NotFound)?;
     fs::write(format!("/sys/fs/fuse/connections/{connection}/abort"), "1")

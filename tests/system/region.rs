@@ -115,16 +115,12 @@ impl Region {
         self.wait(&primary.token());
     }
 
-    /// Kills it. A thread of it that the kernel keeps waiting for a lookup, which only the killed
-    /// process could have answered, is freed as docs/operations.md tells an operator to, and told of.
+    /// Kills it. It must end although the kernel may keep a thread of it waiting for a lookup that
+    /// only the killed process could have answered: its guard frees the mount.
     pub(crate) fn kill9(&self) {
-        self.process.signal(rustix::process::Signal::KILL);
-        if self.process.wait(KILLED).is_none() {
-            eprintln!("kill: the kernel keeps a killed process at {}: umount -f", self.mount.display());
-            let forced = rustix::mount::unmount(&self.mount, rustix::mount::UnmountFlags::FORCE);
-            eprintln!("kill: umount -f: {forced:?}");
-        }
-        self.process.kill9();
+        self.process.signal(Signal::KILL);
+        let ended = self.process.wait(KILLED);
+        assert!(ended.is_some(), "the kernel keeps a killed process at {}: {}", self.mount.display(), self.log_end());
     }
 
     /// Asks it to end, waits until it has, and asserts that it left no mount.

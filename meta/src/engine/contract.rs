@@ -52,6 +52,7 @@ pub async fn run_all(make: impl AsyncFn() -> Arc<dyn Engine>, short_lived: (Arc<
         versions::versions_rise,
         versions::a_snapshot_has_what_was_committed_before_it,
         versions::a_transaction_without_writes_commits_nothing,
+        versions::what_is_committed_can_be_synced,
         versions::changes_are_told,
         conflicts::what_was_read_conflicts_and_nothing_else,
         conflicts::limited_ranges_conflict_as_far_as_they_were_read,

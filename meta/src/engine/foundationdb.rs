@@ -169,6 +169,10 @@ impl Engine for FoundationDbEngine {
         self.version().await.map(drop)
     }
 
+    async fn sync_to(&self, _version: Version) -> Result<()> {
+        if self.closed.load(Ordering::Relaxed) { Err(EngineError::Closed) } else { Ok(()) }
+    }
+
     async fn close(&self) -> Result<()> {
         if self.closed.swap(true, Ordering::Relaxed) {
             return Err(EngineError::Closed);

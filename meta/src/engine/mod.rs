@@ -167,6 +167,9 @@ pub trait Engine: Send + Sync + std::fmt::Debug + 'static {
     /// Makes everything committed durable, whatever the durability it was opened with.
     async fn sync(&self) -> Result<()>;
 
+    /// Returns once every commit up to `version` is durable, at once when all of them are.
+    async fn sync_to(&self, version: Version) -> Result<()>;
+
     /// Finishes what is under way, makes it durable and gives the engine free for another
     /// process. Later calls fail with `Closed`.
     async fn close(&self) -> Result<()>;

@@ -18,7 +18,10 @@ pub fn options() -> EmbeddedOptions {
 }
 
 pub async fn primary(directory: &Path) -> Arc<Region> {
-    let engine: Arc<dyn Engine> = Arc::new(EmbeddedEngine::create(directory.join("primary"), &options()).unwrap());
+    primary_on(Arc::new(EmbeddedEngine::create(directory.join("primary"), &options()).unwrap())).await
+}
+
+pub async fn primary_on(engine: Arc<dyn Engine>) -> Arc<Region> {
     let settings = Settings {
         volume_id: VolumeId::from_random([1; 16]),
         name: "test".into(),

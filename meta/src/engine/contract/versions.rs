@@ -41,6 +41,15 @@ pub(super) async fn a_transaction_without_writes_commits_nothing(engine: Arc<dyn
     assert_eq!(must(txn.commit().await), seen, "what it read was true at its snapshot");
 }
 
+pub(super) async fn what_is_committed_can_be_synced(engine: Arc<dyn Engine>) {
+    must(engine.sync_to(Version::ZERO).await);
+    for number in 0..3u8 {
+        let version = put(&engine, &[("k", &number.to_string())]).await;
+        must(timeout(PATIENCE, engine.sync_to(version)).await.expect("an end"));
+        must(timeout(PATIENCE, engine.sync()).await.expect("an end"));
+    }
+}
+
 pub(super) async fn changes_are_told(engine: Arc<dyn Engine>) {
     let first = put(&engine, &[("k", "1")]).await;
     must(timeout(PATIENCE, engine.changed_since(Version::ZERO)).await.expect("it is there already"));

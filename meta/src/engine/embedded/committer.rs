@@ -125,11 +125,17 @@ impl Committer {
             Durability::Os => self.store.write(rows, last, PersistMode::Buffer),
         };
         written.map_err(|error| self.poison(&error))?;
-        if self.durability == Durability::Os {
-            self.unsynced_since.get_or_insert_with(Instant::now);
+        match self.durability {
+            Durability::Commit => self.unsynced_since = None,
+            Durability::Os => drop(self.unsynced_since.get_or_insert_with(Instant::now)),
         }
         self.shared.view.store(Arc::new(View { last, snapshot: self.store.snapshot() }));
-        self.progress.send_modify(|progress| progress.last = last);
+        self.progress.send_modify(|progress| {
+            progress.last = last;
+            if self.unsynced_since.is_none() {
+                progress.durable = last;
+            }
+        });
         Ok(())
     }
 
@@ -145,15 +151,19 @@ impl Committer {
         }
     }
 
-    /// Makes durable what is committed.
+    /// Makes durable what is committed, unless it is.
     fn sync(&mut self) -> Result<()> {
         if let Some(reason) = &self.poisoned {
             return Err(EngineError::Poisoned { reason: reason.clone() });
+        }
+        if self.unsynced_since.is_none() {
+            return Ok(());
         }
         let last = self.shared.view.load().last;
         let synced = self.store.sync().and_then(|()| self.raise_mark(last));
         synced.map_err(|error| self.poison(&error))?;
         self.unsynced_since = None;
+        self.progress.send_modify(|progress| progress.durable = last);
         Ok(())
     }
 

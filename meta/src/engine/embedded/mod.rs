@@ -34,7 +34,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
@@ -128,7 +128,7 @@ impl EmbeddedEngine {
             keyspace: ArcSwapOption::from_pointee(store.keyspace().clone()),
             queue: Queue::new(requests),
         });
-        let (progress, watcher) = watch::channel(Progress { last, poisoned: None });
+        let (progress, watcher) = watch::channel(Progress { last, durable: BEGINNING, poisoned: None });
         let committer = Committer {
             shared: Arc::clone(&shared),
             requests: receiver,
@@ -140,11 +140,23 @@ impl EmbeddedEngine {
             durability: options.durability,
             next_batch,
             poisoned: None,
-            unsynced_since: None,
+            // A process that was killed may have left rows that only the operating system has.
+            unsynced_since: Some(Instant::now()),
         };
         let thread = thread::Builder::new().name("engine-committer".into()).spawn(|| committer.run());
         let thread = thread.map_err(|error| layout.failed(error))?;
         Ok(Self { shared, progress: watcher, committer: Mutex::new(Some(thread)) })
+    }
+
+    /// The version up to which commits are known to survive a power cut.
+    pub fn durable(&self) -> Version {
+        self.progress.borrow().durable
+    }
+
+    /// True when nothing has to be done, or told, to make `version` durable.
+    fn is_durable(&self, version: Version) -> bool {
+        let progress = self.progress.borrow();
+        progress.durable >= version && progress.poisoned.is_none() && !self.shared.queue.is_closed()
     }
 
     fn join(&self) {
@@ -216,7 +228,12 @@ impl Engine for EmbeddedEngine {
     }
 
     async fn sync(&self) -> Result<()> {
-        self.shared.queue.sync().await
+        let last = self.progress.borrow().last;
+        self.sync_to(last).await
+    }
+
+    async fn sync_to(&self, version: Version) -> Result<()> {
+        if self.is_durable(version) { Ok(()) } else { self.shared.queue.sync().await }
     }
 
     async fn close(&self) -> Result<()> {

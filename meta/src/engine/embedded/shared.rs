@@ -27,6 +27,8 @@ pub(super) struct Shared {
 pub(super) struct Progress {
     /// The version of the last commit that is there to be read.
     pub(super) last: Version,
+    /// Up to this version commits have survived a power cut.
+    pub(super) durable: Version,
     /// Why nothing is committed any more, after a failed write.
     pub(super) poisoned: Option<String>,
 }

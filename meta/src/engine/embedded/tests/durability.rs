@@ -103,6 +103,23 @@ async fn kill_loses_no_acknowledged_commit_that_was_left_to_the_system() {
     kill_loses_nothing(Durability::Os).await;
 }
 
+#[tokio::test]
+async fn what_was_left_to_the_system_is_synced_when_it_is_asked_for() {
+    let root = tempfile::tempdir().unwrap();
+    let engine = EmbeddedEngine::create(root.path(), &relaxed()).unwrap();
+    let mark = || HighWater::open(&Layout::at(root.path())).unwrap().1;
+    for number in 0..5u8 {
+        let version = put(&engine, b"k", &[number]).await.unwrap();
+        engine.sync_to(version).await.unwrap();
+        assert!(engine.durable() >= version && mark() >= Some(version), "{version} is on the disk");
+    }
+    let version = put(&engine, b"k", b"last").await.unwrap();
+    engine.sync().await.unwrap();
+    assert!(engine.durable() >= version);
+    engine.close().await.unwrap();
+    assert!(matches!(engine.sync_to(version).await, Err(EngineError::Closed)));
+}
+
 fn journal(root: &Path) -> PathBuf {
     let entries = fs::read_dir(root.join("rows")).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.extension().is_some_and(|extension| extension == "jnl")).max().unwrap()
