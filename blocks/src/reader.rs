@@ -38,7 +38,7 @@ pub struct ReaderOptions {
     pub memory_bytes: u64,
     /// The longest one origin may take for one fetch. Default 10 s.
     pub origin_deadline: Duration,
-    /// Groups of 64 KiB that a demand read is widened to. Default 4.
+    /// Groups of 64 KiB that a demand read is widened to once it comes near an earlier one. Default 4.
     pub demand_run_groups: u32,
     /// Prefetches that may be under way at once; demand is never held back. Default 8.
     pub max_prefetches: usize,
@@ -117,7 +117,10 @@ impl BlockReader {
         check_range(&range)?;
         let needed = groups_of(&range);
         let groups = match hint {
-            ReadHint::Demand => widen_groups(&needed, self.0.demand_run_groups),
+            ReadHint::Demand if self.0.holds_neighbour(&name, &needed) => {
+                widen_groups(&needed, self.0.demand_run_groups)
+            }
+            ReadHint::Demand => needed.clone(),
             ReadHint::Sequential => ALL_GROUPS,
         };
         let cargo = self.0.obtain(name, &needed, &groups).await?;
@@ -192,6 +195,18 @@ fn out_of_block(name: BlockName, runs: &RunSet, wanted: Range<u32>) -> BlockErro
 }
 
 impl Shared {
+    /// Whether a group beside these is at hand: then more of those near them will be wanted. Of reads
+    /// that lie apart each would pay for groups that nobody reads.
+    fn holds_neighbour(&self, name: &BlockName, groups: &Range<u32>) -> bool {
+        let held = self.memory.get(name);
+        let holds = |group: u32| {
+            let group = group..group + 1;
+            let on_disk = || self.disk.as_ref().is_some_and(|disk| !disk.likely(name, &group).is_empty());
+            held.as_ref().is_some_and(|held| held.covers(&group)) || on_disk()
+        };
+        groups.start.checked_sub(1).is_some_and(holds) || holds(groups.end)
+    }
+
     fn has_whole(&self, name: &BlockName) -> bool {
         let in_memory = || self.memory.get(name).is_some_and(|runs| runs.covers(&ALL_GROUPS));
         match &self.disk {

@@ -33,7 +33,7 @@ async fn many_readers_share_one_fetch() {
     for (range, read) in futures::future::join_all(reads).await.into_iter().map(Result::unwrap) {
         assert_eq!(read.unwrap(), block.slice(range.start as usize..range.end as usize));
     }
-    assert_eq!((origin.fetches(), origin.groups()), (1, 4));
+    assert_eq!((origin.fetches(), origin.groups()), (1, 1));
 }
 
 #[tokio::test]
@@ -58,19 +58,21 @@ async fn a_reader_that_goes_away_does_not_end_the_fetch() {
 }
 
 #[tokio::test]
-async fn demand_fetches_a_run_and_sequential_the_block() {
+async fn demand_fetches_a_group_then_the_run_beside_it_and_sequential_the_block() {
     let (store, name, block) = stored(4 << 20).await;
     let origin = Arc::new(Watched::new(&store));
     let reader = reader_of(vec![origin.clone()]);
     reader.read(name, 1_000_000..1_000_010, ReadHint::Demand).await.unwrap();
-    assert_eq!((origin.fetches(), origin.groups()), (1, 4));
+    assert_eq!((origin.fetches(), origin.groups()), (1, 1));
+    reader.read(name, 950_000..950_010, ReadHint::Demand).await.unwrap();
+    assert_eq!((origin.fetches(), origin.groups()), (2, 4));
     let read = reader.read(name, 0..131_072, ReadHint::Sequential).await.unwrap();
     assert_eq!(read, block.slice(..131_072));
     for at in (0..4 << 20).step_by(131_072) {
         let read = reader.read(name, at..at + 131_072, ReadHint::Sequential).await.unwrap();
         assert_eq!(read, block.slice(at as usize..at as usize + 131_072));
     }
-    assert_eq!(origin.fetches(), 2);
+    assert_eq!(origin.fetches(), 3);
     assert_eq!(reader.stats().memory_hits, 32);
 }
 
