@@ -18,7 +18,7 @@ use crate::exit::{Exit, Failure};
 pub(crate) fn engine_options(durability: DurabilityArg) -> EmbeddedOptions {
     let durability = match durability {
         DurabilityArg::Commit => Durability::Commit,
-        DurabilityArg::Fsync | DurabilityArg::Os => Durability::Os,
+        DurabilityArg::Fsync => Durability::Os,
     };
     EmbeddedOptions { durability, ..EmbeddedOptions::default() }
 }
@@ -49,8 +49,8 @@ pub(crate) async fn open_primary(meta: &str, durability: DurabilityArg) -> Resul
 /// The volume's store, with credentials from the environment.
 pub(crate) fn open_store(settings: &Settings, durability: DurabilityArg) -> Result<BlockStore> {
     let url: StoreUrl = settings.store.parse()?;
-    let relaxed = matches!(durability, DurabilityArg::Os);
-    let options = StoreOptions { relaxed, ..StoreOptions::default() };
+    let deferred_sync = durability == DurabilityArg::Fsync;
+    let options = StoreOptions { deferred_sync, ..StoreOptions::default() };
     let key = BlockKey::new(settings.block_key);
     Ok(BlockStore::open(&url, settings.volume_id, key, &options)?)
 }

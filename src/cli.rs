@@ -83,10 +83,8 @@ pub(crate) enum CompressionArg {
 pub(crate) enum DurabilityArg {
     /// Everything: each operation is on disk before it is answered
     Commit,
-    /// What was fsynced, and what a mirror has; of the rest, all but the last second
+    /// What was fsynced; of the rest, all but the last seconds
     Fsync,
-    /// What is older than a second; blocks in a file:// store are left to the operating system
-    Os,
 }
 
 #[derive(Debug, Args)]

@@ -15,8 +15,6 @@ pub(crate) enum Peer {
     Farshore,
     /// Farshore with --durability commit: every operation is on disk before it is answered
     FarshoreCommit,
-    /// Farshore with --durability os: blocks in a local directory are not synced
-    FarshoreOs,
     /// JuiceFS with its metadata in SQLite
     JuicefsSqlite,
     /// JuiceFS with its metadata in Redis, append-only file synced every second
@@ -24,15 +22,14 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Ext4, Self::Farshore, Self::FarshoreCommit, Self::FarshoreOs, Self::JuicefsSqlite, Self::JuicefsRedis];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Ext4, Self::Farshore, Self::FarshoreCommit, Self::JuicefsSqlite, Self::JuicefsRedis];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ext4 => "ext4",
             Self::Farshore => "farshore",
             Self::FarshoreCommit => "farshore-commit",
-            Self::FarshoreOs => "farshore-os",
             Self::JuicefsSqlite => "juicefs-sqlite",
             Self::JuicefsRedis => "juicefs-redis",
         }
@@ -48,7 +45,6 @@ impl Peer {
         match self {
             Self::Farshore => Some("fsync"),
             Self::FarshoreCommit => Some("commit"),
-            Self::FarshoreOs => Some("os"),
             Self::Ext4 | Self::JuicefsSqlite | Self::JuicefsRedis => None,
         }
     }
@@ -58,10 +54,9 @@ impl Peer {
         match self {
             Self::Ext4 => "the native directory that holds the others' stores; metadata is synced every 5 s",
             Self::Farshore => {
-                "defaults: a power cut may lose metadata of the last second that was not fsynced, a killed process nothing; blocks are synced at close"
+                "defaults: a power cut may lose what was not fsynced in the last seconds, a killed process nothing"
             }
             Self::FarshoreCommit => "`--durability commit`: each operation is on disk before it is answered",
-            Self::FarshoreOs => "`--durability os`: as the defaults, but a local directory's blocks are not synced",
             Self::JuicefsSqlite => {
                 "defaults but `--trash-days 0`; SQLite's log is synced at checkpoints only: a power cut may lose the last operations"
             }

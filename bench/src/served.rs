@@ -90,7 +90,7 @@ impl<'a> Served<'a> {
         let home = self.home.path();
         Ok(match self.peer {
             Peer::Ext4 => None,
-            Peer::Farshore | Peer::FarshoreCommit | Peer::FarshoreOs => {
+            Peer::Farshore | Peer::FarshoreCommit => {
                 let mut command = Command::new(program(self.place.programs.farshore.as_ref())?);
                 command.arg("format").arg(home.join("meta"));
                 command.args(["--store", &self.place.stores.farshore_url(home)]);
@@ -123,7 +123,7 @@ impl<'a> Served<'a> {
         let home = self.home.path();
         Ok(match self.peer {
             Peer::Ext4 => None,
-            Peer::Farshore | Peer::FarshoreCommit | Peer::FarshoreOs => {
+            Peer::Farshore | Peer::FarshoreCommit => {
                 let mut command = Command::new(program(self.place.programs.farshore.as_ref())?);
                 command.arg("mount").arg(home.join("meta")).arg(self.dir()).arg("--foreground");
                 command.args(self.peer.durability().iter().flat_map(|mode| ["--durability", *mode]));

@@ -44,7 +44,7 @@ fn open_directory(path: &Path, options: &StoreOptions) -> Result<Arc<dyn ObjectS
     }
     let store = LocalFileSystem::new_with_prefix(path)
         .map_err(|source| BlockError::from_store("the directory", "be opened", source))?;
-    Ok(Arc::new(store.with_fsync(!options.relaxed)))
+    Ok(Arc::new(store.with_fsync(!options.deferred_sync)))
 }
 
 /// A store in memory is private, unless it has a name: then all of the process share it while

@@ -66,11 +66,11 @@ fn make_to_last(directory: &Path) -> Result<()> {
 }
 
 /// An error of the same kind, by which a full disk is told from others, that names the directory.
-fn failed(action: &str, directory: &Path, source: &Error) -> Error {
+pub(crate) fn failed(action: &str, directory: &Path, source: &Error) -> Error {
     Error::new(source.kind(), format!("cannot {action} {}: {source}", directory.display()))
 }
 
-fn store_error(source: Error) -> object_store::Error {
+pub(crate) fn store_error(source: Error) -> object_store::Error {
     object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(source) }
 }
 

@@ -29,6 +29,7 @@ mod stats;
 mod store;
 mod store_origin;
 mod store_url;
+mod unsynced;
 mod writer;
 
 pub use compression::Compression;

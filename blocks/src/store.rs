@@ -23,6 +23,7 @@ use crate::head_cache::HeadCache;
 use crate::key::BlockKey;
 use crate::origin::BlockPiece;
 use crate::store_url::{Place, StoreUrl};
+use crate::unsynced::Unsynced;
 
 /// How a store is used. Plain settings; the defaults suit a store in the same region.
 #[derive(Debug, Clone)]
@@ -33,9 +34,9 @@ pub struct StoreOptions {
     pub request_timeout: Duration,
     /// Retries of one operation within the deadline. Default 5.
     pub max_retries: usize,
-    /// Leaves out the fsync of a local directory's files: a power cut may then lose blocks that
-    /// a committed file refers to. Default false.
-    pub relaxed: bool,
+    /// Leaves the fsync of a local directory's files to `BlockStore::sync`: until then a power cut may
+    /// lose blocks that a committed file refers to. Default false.
+    pub deferred_sync: bool,
     /// Makes the directory of a `file:` store if it is not there, which only `format` should:
     /// later its absence means that its disk is not mounted. Default false.
     pub create_directory: bool,
@@ -47,7 +48,7 @@ impl Default for StoreOptions {
             deadline: Duration::from_secs(30),
             request_timeout: Duration::from_secs(20),
             max_retries: 5,
-            relaxed: false,
+            deferred_sync: false,
             create_directory: false,
         }
     }
@@ -73,8 +74,26 @@ pub struct BlockStore {
     key: BlockKey,
     deadline: Duration,
     heads: Arc<HeadCache>,
-    /// Of a local store whose writes must last.
-    durable_dirs: Option<Arc<DurableDirs>>,
+    local: Option<Arc<Local>>,
+}
+
+/// How the writes of a local directory are made to last.
+#[derive(Debug)]
+enum Local {
+    /// Each at once: object_store syncs the file, and these are the directories above it.
+    AtOnce(DurableDirs),
+    /// Together, by `BlockStore::sync`.
+    Deferred(Unsynced),
+}
+
+impl Local {
+    fn new(directory: &std::path::Path, options: &StoreOptions) -> Self {
+        if options.deferred_sync {
+            Self::Deferred(Unsynced::new(directory))
+        } else {
+            Self::AtOnce(DurableDirs::new(directory))
+        }
+    }
 }
 
 impl BlockStore {
@@ -89,9 +108,7 @@ impl BlockStore {
             Place::S3(bucket) | Place::Gcs(bucket) | Place::Azure(bucket) => (bucket.prefix.as_str(), None),
         };
         let mut store = Self::over(objects, &url.to_string(), bucket_prefix, volume, key, options.deadline);
-        if let Some(directory) = directory.filter(|_| !options.relaxed) {
-            store.durable_dirs = Some(Arc::new(DurableDirs::new(directory)));
-        }
+        store.local = directory.map(|directory| Arc::new(Local::new(directory, options)));
         Ok(store)
     }
 
@@ -105,7 +122,7 @@ impl BlockStore {
         deadline: Duration,
     ) -> Self {
         let prefix = Path::from(format!("{bucket_prefix}/{volume}"));
-        Self { objects, label: label.into(), prefix, key, deadline, heads: Arc::default(), durable_dirs: None }
+        Self { objects, label: label.into(), prefix, key, deadline, heads: Arc::default(), local: None }
     }
 
     /// The store's address for messages, without secrets.
@@ -118,11 +135,20 @@ impl BlockStore {
         &self.key
     }
 
-    /// Stores a block; when this returns it will survive a power cut (unless the store is
-    /// relaxed). Storing one that is there already does no harm.
+    /// Stores a block; when this returns it will survive a power cut (unless that is left to `sync`).
+    /// Storing one that is there already does no harm.
     pub async fn put(&self, name: BlockName, block: EncodedBlock) -> Result<(), BlockError> {
         let payload: PutPayload = block.into_parts().into_iter().filter(|part| !part.is_empty()).collect();
         self.put_object(&self.path_of(name), payload, "store a block").await
+    }
+
+    /// Makes every block stored before this call survive a power cut; at once where all of them do.
+    ///
+    /// # Errors
+    /// What the disk said. Blocks may be lost then, and every later sync fails too.
+    pub async fn sync(&self) -> Result<(), BlockError> {
+        let Some(Local::Deferred(unsynced)) = self.local.as_deref() else { return Ok(()) };
+        unsynced.sync().await.map_err(|source| BlockError::from_store(&self.label, "sync its blocks", source))
     }
 
     /// Reads `groups` of a block, or more of it than that; a compressed block comes whole.
@@ -175,10 +201,14 @@ impl BlockStore {
         action: &'static str,
     ) -> Result<(), BlockError> {
         let put = async {
-            if let Some(dirs) = &self.durable_dirs {
+            if let Some(Local::AtOnce(dirs)) = self.local.as_deref() {
                 dirs.prepare(path).await?;
             }
-            self.objects.put(path, payload).await.map(drop)
+            self.objects.put(path, payload).await?;
+            match self.local.as_deref() {
+                Some(Local::Deferred(unsynced)) => unsynced.put(path).await,
+                _ => Ok(()),
+            }
         };
         self.in_time(action, put).await?.map_err(|source| BlockError::from_store(&self.label, action, source))
     }

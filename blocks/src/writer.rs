@@ -81,6 +81,11 @@ impl BlockWriter {
         Ok(name)
     }
 
+    /// Makes every block written before this call survive a power cut; see [`BlockStore::sync`].
+    pub async fn sync(&self) -> Result<(), BlockError> {
+        self.0.store.sync().await
+    }
+
     /// Makes the next write of this block upload it, whatever was uploaded before: for when the
     /// block is being deleted.
     pub fn forget(&self, name: &BlockName) {

@@ -120,7 +120,7 @@ fn a_mirror_killed_in_its_bootstrap_goes_on_with_it() {
     let shore = Shore::new("kill-bootstrap", Duration::from_secs(scale::pick(240, 1_800)));
     shore.format("volume");
     let listen = format!("127.0.0.1:{}", ports::free());
-    let primary = shore.primary("volume", &["--listen", &listen, "--durability", "os"]);
+    let primary = shore.primary("volume", &["--listen", &listen]);
     for number in 0..files {
         if number % 500 == 0 {
             std::fs::create_dir(primary.path(format!("dir-{}", number / 500))).unwrap();

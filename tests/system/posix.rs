@@ -54,7 +54,7 @@ fn the_mount_does_what_a_native_filesystem_does() {
     let calls = scale::pick(4_000, 100_000);
     let shore = Shore::new("posix-model", Duration::from_secs(scale::pick(180, 3_000)));
     shore.format("volume");
-    let primary = shore.primary("volume", &["--durability", "os"]);
+    let primary = shore.primary("volume", &[]);
     let mirror = shore.mirror("mirror", &primary.address(), &[]);
     let (ours, native) = (primary.path("model"), shore.mkdir("model"));
     fs::create_dir(&ours).unwrap();

@@ -18,7 +18,7 @@ fn pjdfstest_passes() {
     };
     let shore = Shore::new("pjdfstest", Duration::from_mins(10));
     shore.format("volume");
-    let primary = shore.primary("volume", &["--durability", "os"]);
+    let primary = shore.primary("volume", &[]);
     let mirror = shore.mirror("mirror", &primary.address(), &[]);
     let config = shore.path("pjdfstest.toml");
     fs::write(&config, PJDFSTEST).unwrap();
@@ -54,7 +54,7 @@ fn fsx_finds_nothing() {
     let operations = scale::pick(3_000, 100_000);
     let shore = Shore::new("fsx", Duration::from_secs(scale::pick(180, 3_000)));
     shore.format("volume");
-    let primary = shore.primary("volume", &["--durability", "os"]);
+    let primary = shore.primary("volume", &[]);
     let mirror = shore.mirror("mirror", &primary.address(), &[]);
     for (name, more) in [("small", ""), ("large", LARGE)] {
         let config = shore.path(&format!("fsx-{name}.toml"));

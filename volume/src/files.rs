@@ -132,7 +132,7 @@ impl Volume {
     /// What was written to the file through any handle is durable when this returns.
     pub async fn fsync(&self, handle: HandleId) -> Result<()> {
         self.flush(handle).await?;
-        Ok(self.tree.region().engine().sync().await?)
+        self.make_durable().await
     }
 
     /// Closes a handle. What could not be stored until the last one is closed is lost, and logged.

@@ -91,6 +91,14 @@ impl Flusher {
         self.commit_extents(file, size, sealed).await
     }
 
+    /// Makes the stored blocks survive a power cut.
+    pub(crate) async fn sync_blocks(&self) -> Result<()> {
+        match &self.writer {
+            Some(writer) => writer.sync().await.map_err(block_error),
+            None => Ok(()),
+        }
+    }
+
     /// Flushes until nothing is unwritten, and keeps it so while the guard lives.
     pub(crate) async fn settle<'f>(self: &Arc<Self>, file: &'f Arc<OpenFile>) -> Result<RwLockWriteGuard<'f, State>> {
         loop {

@@ -1,8 +1,8 @@
 //! Files of a volume: names pass through to the tree, contents are buffered on the way in and
 //! read ahead on the way out. No kernel is known here.
 //!
-//! The safety argument: a block is stored before the transaction that refers to it commits,
-//! and what was written stays in memory, readable, until that commit. `flush` returns after
+//! The safety argument: a block is stored before the transaction that refers to it commits, and made to
+//! survive a power cut before that commit is at the latest by `fsync`; and what was written stays in memory, readable, until that commit. `flush` returns after
 //! it (close-to-open), `fsync` when it is durable; an upload that failed keeps its bytes and
 //! is tried again by the next flush, whose caller is told.
 //!

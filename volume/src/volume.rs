@@ -259,6 +259,12 @@ impl Volume {
             outcome = outcome.and(self.flusher.flush(&file).await);
         }
         outcome?;
+        self.make_durable().await
+    }
+
+    /// Makes what is committed survive a power cut: blocks first, then the rows that refer to them.
+    pub async fn make_durable(&self) -> Result<()> {
+        self.flusher.sync_blocks().await?;
         Ok(self.tree.region().engine().sync().await?)
     }
 
@@ -296,7 +302,8 @@ impl Volume {
     }
 }
 
-/// Stores what was written some time ago, though nobody asked: readers elsewhere want it.
+/// Stores what was written some time ago, though nobody asked: readers elsewhere want it. And syncs the
+/// blocks of files that are closed and that nobody will fsync.
 async fn flush_by_age(volume: std::sync::Weak<Volume>) {
     loop {
         tokio::time::sleep(FLUSH_TICK).await;
@@ -307,6 +314,9 @@ async fn flush_by_age(volume: std::sync::Weak<Volume>) {
             if old && !file.orphan.load(Ordering::Acquire) {
                 volume.flush_behind(&file);
             }
+        }
+        if let Err(error) = volume.flusher.sync_blocks().await {
+            tracing::error!(%error, "stored blocks could not be synced");
         }
     }
 }

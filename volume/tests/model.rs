@@ -47,7 +47,7 @@ async fn volume(directory: &std::path::Path) -> Arc<Volume> {
     let settings = settings();
     let url = StoreUrl::directory(&directory.join("store")).unwrap();
     let key = BlockKey::new(settings.block_key);
-    let options = StoreOptions { create_directory: true, relaxed: true, ..StoreOptions::default() };
+    let options = StoreOptions { create_directory: true, deferred_sync: true, ..StoreOptions::default() };
     let store = BlockStore::open(&url, settings.volume_id, key.clone(), &options).unwrap();
     let origin = Arc::new(StoreOrigin::new(store.clone()));
     let blocks = BlockReader::new(key, None, vec![origin], &ReaderOptions::default());
@@ -224,4 +224,37 @@ async fn flushes_beside_a_writer_neither_cut_nor_lose_what_it_writes() {
         assert!(read.len() as u64 == written && read.iter().all(|byte| *byte == round + 1), "round {round}");
         volume.release(opened.handle).await;
     }
+}
+
+/// Replaces every block that is stored by what cannot be opened.
+fn ruin(dir: &std::path::Path) {
+    for entry in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            ruin(&entry.path());
+        } else {
+            std::fs::remove_file(entry.path()).unwrap();
+            std::os::unix::fs::symlink(entry.file_name(), entry.path()).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_fsync_waits_for_the_blocks_and_tells_when_they_are_not_safe() {
+    // The blocks may have been synced unasked before they are ruined: then once more.
+    for attempt in 0..10u8 {
+        let directory = tempfile::tempdir().unwrap();
+        let volume = volume(directory.path()).await;
+        let name = Name::new(b"file").unwrap();
+        let (_, _, opened) = volume.create_open(Ino::ROOT, &name, &file()).await.unwrap();
+        volume.write(opened.handle, 0, vec![attempt; 50_000].into()).await.unwrap();
+        volume.fsync(opened.handle).await.unwrap();
+        volume.write(opened.handle, 50_000, vec![attempt + 100; 50_000].into()).await.unwrap();
+        volume.flush(opened.handle).await.unwrap();
+        ruin(&directory.path().join("store"));
+        if volume.fsync(opened.handle).await.is_err() {
+            assert!(volume.fsync(opened.handle).await.is_err(), "nobody knows what the disk has");
+            return;
+        }
+    }
+    panic!("no fsync looked at the blocks");
 }

@@ -158,7 +158,7 @@ impl Adapter {
 
     pub(super) fn sync_directory(&self, ino: Ino, reply: ReplyEmpty) {
         let volume = Arc::clone(&self.volume);
-        let work = async move { Ok(volume.region().engine().sync().await?) };
+        let work = async move { volume.make_durable().await };
         let operation = Operation::new("fsyncdir", ino);
         let touched = super::request::Touched::default();
         self.change(operation, self.options.write_deadline, touched, reply, work, |reply, ()| reply.ok());

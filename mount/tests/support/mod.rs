@@ -122,7 +122,7 @@ fn start(directory: &Path, region: Region) -> Arc<Volume> {
     let settings = settings();
     let url = StoreUrl::directory(&directory.join("store")).unwrap();
     let key = BlockKey::new(settings.block_key);
-    let options = StoreOptions { create_directory: true, relaxed: true, ..StoreOptions::default() };
+    let options = StoreOptions { create_directory: true, deferred_sync: true, ..StoreOptions::default() };
     let store = BlockStore::open(&url, settings.volume_id, key.clone(), &options).unwrap();
     let origin = Arc::new(StoreOrigin::new(store.clone()));
     let blocks = BlockReader::new(key, None, vec![origin], &ReaderOptions::default());
