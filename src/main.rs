@@ -32,6 +32,10 @@ use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command};
 
+/// Blocks come and go on many threads: the C library's allocator would keep several times what is in use.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     log_to_stderr(cli.verbose);
