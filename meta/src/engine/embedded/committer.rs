@@ -133,7 +133,7 @@ impl Committer {
         self.progress.send_modify(|progress| {
             progress.last = last;
             if self.unsynced_since.is_none() {
-                progress.durable = last;
+                progress.durable = Version::end_of(last.batch());
             }
         });
         Ok(())
@@ -163,7 +163,7 @@ impl Committer {
         let synced = self.store.sync().and_then(|()| self.raise_mark(last));
         synced.map_err(|error| self.poison(&error))?;
         self.unsynced_since = None;
-        self.progress.send_modify(|progress| progress.durable = last);
+        self.progress.send_modify(|progress| progress.durable = Version::end_of(last.batch()));
         Ok(())
     }
 

@@ -27,7 +27,7 @@ pub(super) struct Shared {
 pub(super) struct Progress {
     /// The version of the last commit that is there to be read.
     pub(super) last: Version,
-    /// Up to this version commits have survived a power cut.
+    /// Up to this version commits survive a power cut: the end of a group, because a group is synced whole.
     pub(super) durable: Version,
     /// Why nothing is committed any more, after a failed write.
     pub(super) poisoned: Option<String>,
