@@ -1,0 +1,30 @@
+//! Sync: copies and compares any store with any other, in constant memory, and proves it.
+//!
+//! Safety: no object is called right whose bytes were not checksummed on their way, and nothing is deleted on the
+//! word of a listing that was not whole, in order and without error on both sides. Names, listings and bodies are
+//! input: they give errors, never panics. `docs/design/0003-sync.md` says why things are as they are.
+//! Read `key.rs`, `key_range.rs` and `entry.rs` first, then `store/mod.rs`, which is the contract of all stores.
+
+mod attributes;
+mod checksum;
+mod counts;
+mod digest;
+mod entry;
+mod error;
+pub mod journal;
+mod key;
+mod key_range;
+pub mod limits;
+pub mod store;
+mod timestamp;
+
+pub use attributes::{AttributeKind, AttributeSet, Attributes, ContentHeaders, Posix};
+pub use checksum::{Agreement, Algorithm, Checksum, Checksums, Scope};
+pub use counts::Counts;
+pub use digest::{Extra, Hasher, PartDigest, checksum_of, combine};
+pub use entry::{ETag, Entry, FileId, Identity, Kind, Object, VersionId};
+pub use error::{Remedy, Result, StoreError};
+pub use key::{Key, KeyError};
+pub use key_range::{KeyRange, place_after};
+pub use store::Store;
+pub use timestamp::Timestamp;
