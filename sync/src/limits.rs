@@ -27,3 +27,20 @@ pub const STALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The most failures that a journal in memory keeps; all are counted and in the report. Some 100 bytes each.
 pub const MEMORY_JOURNAL_FAILURES: usize = 10_000;
+
+/// The most that is settled in one step, as [`crate::journal::Settled::journal_bytes`] counts: a step is one
+/// transaction, which no engine takes over 10 MB; the rest is room for rows' keys. Who has more settles earlier.
+pub const MAX_SETTLED_BYTES: usize = 6_000_000;
+
+/// How long a claim lives after its worker's last sign of life: longer than any pause that a healthy machine makes,
+/// short enough that a dead worker's range is not waited for.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// How often a worker gives a sign of life on each claim: two may be lost.
+pub const RENEW_EVERY: Duration = Duration::from_secs(10);
+
+/// The longest name of a worker: it is in the key of a row.
+pub const MAX_WORKER_BYTES: usize = 256;
+
+/// The longest reason of a failure that a journal keeps; the rest is cut off. A row takes 100,000 bytes.
+pub const MAX_REASON_BYTES: usize = 8_000;

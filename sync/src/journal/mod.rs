@@ -7,11 +7,25 @@
 //! - Each call takes effect whole or not at all, and survives the process (unless the journal is one of memory) when
 //!   it returns. A call that was interrupted may have taken effect; ranges carry a fence, so a repeated or late
 //!   `settle` or `split` of a claim that moved on gives `Lost` and does nothing.
+//! - The upper part of a range is given away by `split` only at a place inside of it; elsewhere nothing is, and the
+//!   claim stays as it was. A settlement that cannot be (a frontier that goes back, deletions outside of what was
+//!   settled or not in order, more than `MAX_SETTLED_BYTES`) is refused as `Invalid`.
 //! - A claim that is not renewed within its lease (by `settle`, `split` or `renew`) can be given to another worker,
 //!   from its frontier on. Ranges claimed by a process that is gone are given out again.
-//! - Deletions are handed out in descending order of keys, and only after `claim` has said `Finished`.
+//! - Deletions are handed out in descending order of keys, and only after `claim` has said `Finished`; before that,
+//!   asking for them is `Invalid`.
+//! - Several uploads of one key may be under way, when workers took over from each other. `upload_of` gives the one
+//!   that was begun last; all stay in `uploads` until they are ended, so none is forgotten in the store.
 
+mod codec;
+#[cfg(any(test, feature = "contract"))]
+#[expect(clippy::unwrap_used, reason = "the suite panics at the first thing that is not as it must be")]
+pub mod contract;
+mod engine;
 mod memory;
+mod range;
+#[cfg(test)]
+mod simulation;
 mod spool;
 
 use std::fmt::{self, Debug};
@@ -20,6 +34,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error;
 
+pub use engine::{Clock, EngineJournal, JournalOptions, Ranges, Sharing};
 pub use memory::MemoryJournal;
 pub use spool::DeletionSpool;
 
@@ -29,6 +44,11 @@ use crate::entry::Identity;
 use crate::key::Key;
 use crate::key_range::KeyRange;
 use crate::store::{StoredPart, Upload};
+
+/// Why deletions are not handed out.
+const DELETIONS_TOO_EARLY: &str = "deletions were asked for before all ranges were finished";
+/// Why a job is not finished.
+const FINISHED_TOO_EARLY: &str = "the job was called finished before all its ranges were";
 
 /// The result of a journal's call.
 pub type Result<T> = std::result::Result<T, JournalError>;
@@ -46,6 +66,39 @@ pub enum JournalError {
     OtherJob {
         /// That job, as it was described.
         there: String,
+    },
+    /// The journal was told what cannot be.
+    #[error("the journal was told what cannot be: {reason}; this is a bug, please report it")]
+    Invalid {
+        /// What was wrong.
+        reason: String,
+    },
+    /// Something else is where the journal should be.
+    #[error("{place} holds something else than a journal; give the journal a place of its own")]
+    NoJournal {
+        /// Where it should be.
+        place: String,
+    },
+    /// A part of the journal was written by another version of Farshore.
+    #[error(
+        "the journal's {what} has format {found} and this build knows {known}; go on with the version of farshore \
+         that began the job, or remove the journal and begin again"
+    )]
+    OtherFormat {
+        /// The part.
+        what: &'static str,
+        /// Its version.
+        found: u8,
+        /// This build's version.
+        known: u8,
+    },
+    /// A part of the journal is not what was written.
+    #[error("the journal's {what} is damaged: {why}; remove the journal and begin again, no copied object is lost")]
+    Damaged {
+        /// The part.
+        what: &'static str,
+        /// What was found.
+        why: String,
     },
     /// The journal could not be read or written.
     #[error("the journal cannot {action}: {reason}")]
@@ -75,6 +128,8 @@ pub enum Opened {
     New,
     /// The job goes on; this much was settled.
     Resumed(Counts),
+    /// The job was finished. To do it again, begin with a new journal.
+    Finished(Counts),
 }
 
 /// One of several workers, by a name of its own.
@@ -209,11 +264,20 @@ pub trait Journal: Send + Sync + Debug {
     /// Forgets an upload that was completed or aborted.
     async fn end_upload(&self, upload: &Upload) -> Result<()>;
 
-    /// Uploads that are under way, by key, after this key: to be aborted when the job is at its end.
+    /// Uploads that are under way, by key, after this key, without their parts: to be aborted when the job is at its
+    /// end. About `limit` of them; all of the last key are there.
     async fn uploads(&self, after: Option<&Key>, limit: usize) -> Result<Vec<UploadRecord>>;
+
+    /// Notes that all of the job is done, deletions included. All ranges must be finished.
+    async fn finish(&self) -> Result<()>;
 }
 
 impl JournalError {
+    /// What was told cannot be.
+    pub(crate) fn invalid(reason: impl Into<String>) -> Self {
+        Self::Invalid { reason: reason.into() }
+    }
+
     /// A failure of what the journal stands on.
     pub fn failed(action: impl Into<String>, reason: &(impl ToString + ?Sized)) -> Self {
         Self::Failed { action: action.into(), reason: reason.to_string() }
