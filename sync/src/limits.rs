@@ -27,3 +27,25 @@ pub const STALL_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The most failures that a journal in memory keeps; all are counted and in the report. Some 100 bytes each.
 pub const MEMORY_JOURNAL_FAILURES: usize = 10_000;
+
+/// The most names that a walk over a local tree keeps in memory: a directory of a million is read eight times, each
+/// time for the next names, and twice as many as these take some 8 MiB while they are picked.
+pub const WALK_NAMES: usize = 131_072;
+
+/// The directories that a walk keeps open, innermost first: few trees are deeper, and descriptors are scarce.
+pub const OPEN_DIRECTORIES: usize = 8;
+
+/// What one system call reads of a directory.
+pub const DIRECTORY_BUFFER_BYTES: usize = 64 * 1024;
+
+/// The walks over a local tree that wait for their next page; one that is pushed out costs its directories' names again.
+pub const OPEN_WALKS: usize = 16;
+
+/// Chunks of a body that wait for a disk, or for a reader: enough that neither waits for the other in turn.
+pub const QUEUED_CHUNKS: usize = 4;
+
+/// Local files up to this size are read at once, in memory, instead of by a task of their own.
+pub const INLINE_READ_BYTES: u64 = 256 * 1024;
+
+/// The most probes for one split: each halves the place where keys may be, and 24 bits are told apart at a time.
+pub const SPLIT_PROBES: u32 = 32;

@@ -31,6 +31,7 @@ mod checked;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
 mod listing;
+mod local;
 mod memory;
 mod upload;
 mod write;
@@ -44,6 +45,7 @@ pub use body::{Body, ByteRange, ByteStream, read_whole};
 pub use capabilities::{Capabilities, PartLimits, Seek};
 pub use checked::CheckedListing;
 pub use listing::{ListPage, ListRequest, PageEnd, Unlisted};
+pub use local::{Durability, LocalOptions, LocalStore};
 pub use memory::MemoryStore;
 pub use upload::{OpenUpload, PartPage, PartRequest, StoredPart, Upload, UploadId, UploadPage};
 pub use write::{Condition, CopyRequest, PutRequest, Stored};
