@@ -30,6 +30,8 @@ mod capabilities;
 mod checked;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+#[cfg(any(test, feature = "contract"))]
+mod faulty;
 mod listing;
 mod local;
 mod memory;
@@ -43,7 +45,9 @@ use async_trait::async_trait;
 
 pub use body::{Body, ByteRange, ByteStream, read_whole};
 pub use capabilities::{Capabilities, PartLimits, Seek};
-pub use checked::CheckedListing;
+pub use checked::{CheckedListing, CheckedPage};
+#[cfg(any(test, feature = "contract"))]
+pub use faulty::{Faults, FaultyStore};
 pub use listing::{ListPage, ListRequest, PageEnd, Unlisted};
 pub use local::{Durability, LocalOptions, LocalStore};
 pub use memory::MemoryStore;
