@@ -41,6 +41,8 @@ counts! {
     source_bytes,
     /// Entries listed at the target, after filters.
     target_entries,
+    /// Keys that filters left out.
+    filtered,
     /// Entries that were equal, or left alone because the policy says so.
     skipped,
     /// Entries copied and verified.

@@ -19,6 +19,13 @@ pub struct Ended {
     pub deletion: Option<Deletion>,
 }
 
+impl Ended {
+    /// A key that filters leave out.
+    pub fn filtered() -> Self {
+        Self { counts: Counts { filtered: 1, ..Counts::default() }, ..Self::default() }
+    }
+}
+
 /// Names a key that has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket(u64);

@@ -15,6 +15,7 @@ use self::worker::Worker;
 use crate::copy::{Copier, CopyOptions, Ends};
 use crate::counts::Counts;
 use crate::error::StoreError;
+use crate::filter::Filter;
 use crate::gate::{Closed, DeletionPolicy};
 use crate::journal::{JobIdentity, Journal, JournalError, WorkerId};
 use crate::key_range::KeyRange;
@@ -28,6 +29,8 @@ use crate::store::{Seek, Store};
 pub struct JobOptions {
     /// The keys that it is about.
     pub range: KeyRange,
+    /// Which of them.
+    pub filter: Filter,
     /// How entries are compared, and what may be written and deleted.
     pub policy: ComparePolicy,
     /// When planned deletions are carried out.
@@ -94,6 +97,7 @@ impl Default for JobOptions {
     fn default() -> Self {
         Self {
             range: KeyRange::all(),
+            filter: Filter::all(),
             policy: ComparePolicy::default(),
             deletion: DeletionPolicy::default(),
             copy: CopyOptions::default(),
@@ -122,9 +126,14 @@ impl Job {
 
     /// What tells this job from others.
     pub fn identity(&self) -> JobIdentity {
-        let JobOptions { range, policy, deletion, copy, dry_run, .. } = &self.options;
+        let JobOptions { range, filter, policy, deletion, copy, dry_run, .. } = &self.options;
         let description = format!("{} to {}, {range}", self.source.name(), self.target.name());
-        let all = format!("{description} {policy:?} {deletion:?} {:?} {:?} {dry_run}", copy.keep, copy.verify);
+        let all = format!(
+            "{description} {:?} {policy:?} {deletion:?} {:?} {:?} {dry_run}",
+            filter.spec(),
+            copy.keep,
+            copy.verify
+        );
         JobIdentity { fingerprint: *blake3::hash(all.as_bytes()).as_bytes(), description, range: range.clone() }
     }
 

@@ -343,3 +343,76 @@ async fn directories_become_objects_where_there_are_none() {
     let (summary, _) = run(source, target, options()).await;
     assert_eq!(summary.counts.skipped, 1);
 }
+
+/// A store of numbered keys that are made up as they are listed.
+#[derive(Debug)]
+struct Numbered {
+    capabilities: crate::store::Capabilities,
+    count: u64,
+}
+
+#[async_trait::async_trait]
+impl Store for Numbered {
+    fn name(&self) -> &'static str {
+        "numbers"
+    }
+
+    fn capabilities(&self) -> &crate::store::Capabilities {
+        &self.capabilities
+    }
+
+    async fn list(&self, request: &crate::store::ListRequest) -> crate::Result<crate::store::ListPage> {
+        let start = request.range.start();
+        let digits = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<u64>().ok();
+        let first = match start.strip_prefix(b"numbered/object-") {
+            Some(rest) => digits(&rest[..rest.len().min(10)]).map_or(0, |number| number + u64::from(rest.len() > 10)),
+            None if start.as_ref() <= &b"numbered/object-"[..] => 0,
+            None => self.count,
+        };
+        let entry = |number| {
+            let key = Key::new(format!("numbered/object-{number:010}").into_bytes()).unwrap();
+            let modified = Some(crate::Timestamp::new(1, 0));
+            crate::Entry {
+                modified,
+                etag: Some(crate::ETag::new("\"0123456789abcdef\"")),
+                ..crate::Entry::object(key, 7)
+            }
+        };
+        let entries: Vec<_> = (first..self.count)
+            .take(request.limit)
+            .map(entry)
+            .take_while(|entry| request.range.contains(entry.key.as_bytes()))
+            .collect();
+        let full = entries.len() == request.limit;
+        Ok(if full { crate::store::ListPage::with_more(entries, None) } else { crate::store::ListPage::last(entries) })
+    }
+
+    async fn head(&self, _: &Key, _: crate::AttributeSet) -> crate::Result<crate::Object> {
+        unreachable!("nothing differs")
+    }
+
+    async fn read(&self, _: &crate::store::ReadRequest) -> crate::Result<crate::store::Reading> {
+        unreachable!("nothing differs")
+    }
+}
+
+/// How many pairs a second are listed, merged and compared: run with `--release --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn pairs_a_second() {
+    let count = 3_000_000;
+    let numbered = || -> Arc<dyn Store> {
+        let capabilities =
+            crate::store::Capabilities { seek: Seek::Anywhere, ..crate::store::Capabilities::read_only() };
+        Arc::new(Numbered { capabilities, count })
+    };
+    for workers in [1, 4] {
+        let began = std::time::Instant::now();
+        let (summary, _) = run(numbered(), numbered(), JobOptions { workers, ..options() }).await;
+        assert_eq!((summary.counts.skipped, summary.complete), (count, true), "{summary:?}");
+        let rate = count as f64 / began.elapsed().as_secs_f64();
+        println!("{workers} workers: {rate:.0} pairs a second, both listings made up here included");
+    }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap());
+}

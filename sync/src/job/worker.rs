@@ -165,8 +165,13 @@ impl RangeWork {
 
     /// Decides on a pair and does it, or begins to.
     fn pair(&mut self, pair: Pair) {
-        let listed = listed(&pair);
         let key = key_of(&pair).clone();
+        let (source, target) = sides(&pair);
+        if !self.context.options.filter.takes(source, target) {
+            let ticket = self.frontier.begin(key);
+            return self.frontier.end(ticket, Ended::filtered());
+        }
+        let listed = listed(&pair);
         let decision = decide(pair, &self.context.options.policy, &self.context.can);
         let ticket = self.frontier.begin(key);
         let dry_run = self.context.options.dry_run;
@@ -332,16 +337,20 @@ impl RangeWork {
 
 /// What is counted of a pair for having been listed.
 fn listed(pair: &Pair) -> Counts {
-    let (source, target) = match pair {
-        Pair::Source(entry) => (Some(entry), 0),
-        Pair::Target { .. } => (None, 1),
-        Pair::Both(entry, _) => (Some(entry), 1),
-    };
+    let (source, target) = sides(pair);
     Counts {
         source_entries: u64::from(source.is_some()),
         source_bytes: source.map_or(0, |entry| entry.size),
-        target_entries: target,
+        target_entries: u64::from(target.is_some()),
         ..Counts::default()
+    }
+}
+
+fn sides(pair: &Pair) -> (Option<&Entry>, Option<&Entry>) {
+    match pair {
+        Pair::Source(source) => (Some(source), None),
+        Pair::Target { entry, .. } => (None, Some(entry)),
+        Pair::Both(source, target) => (Some(source), Some(target)),
     }
 }
 
