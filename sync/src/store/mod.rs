@@ -25,6 +25,7 @@
 //! - **No retries** and no waiting for limits in here: one call makes one attempt. Those around it decide.
 //! - Futures may be dropped at any point: that leaves at most an unfinished upload or a temporary file behind.
 
+mod address;
 mod body;
 mod capabilities;
 mod checked;
@@ -43,6 +44,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
+pub use address::{Scheme, StoreAddress};
 pub use body::{Body, ByteRange, ByteStream, read_whole};
 pub use capabilities::{Capabilities, PartLimits, Seek};
 pub use checked::{CheckedListing, CheckedPage};
