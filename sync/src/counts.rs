@@ -41,6 +41,8 @@ counts! {
     source_bytes,
     /// Entries listed at the target, after filters.
     target_entries,
+    /// Keys that filters left out.
+    filtered,
     /// Entries that were equal, or left alone because the policy says so.
     skipped,
     /// Entries copied and verified.
@@ -55,8 +57,14 @@ counts! {
     conflicts,
     /// Entries that could not be copied or compared; each is in the report.
     failed,
-    /// Places that could not be listed; each is in the report.
+    /// Places that could not be listed and may hide keys; each is in the report. Any of them prevents deletions.
     unlisted,
+    /// Things that are no objects, such as sockets.
+    not_objects,
+    /// Entries that were gone from the source when they were to be copied.
+    vanished,
+    /// Hard links that became files of their own.
+    links_not_kept,
     /// Entries planned for deletion.
     deletions_planned,
     /// Bytes of those.

@@ -29,7 +29,7 @@ pub(crate) struct PageCheck {
 }
 
 /// A page that passed the checks.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct CheckedPage {
     /// The entries, in order, within the range, after all earlier ones.
     pub entries: Vec<Entry>,

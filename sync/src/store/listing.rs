@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::entry::Entry;
+use crate::key::escaped;
 use crate::key_range::{KeyRange, place_after};
 use crate::limits::PAGE_ENTRIES;
 
@@ -42,14 +43,27 @@ pub enum PageEnd {
     },
 }
 
-/// A part of a store that could not be listed, such as a directory that may not be read. It makes the listing
-/// incomplete: it is reported, and nothing is deleted.
+/// A part of a store that could not be listed, such as a directory that may not be read. It is reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unlisted {
     /// Where, in the printable form of keys.
     pub place: String,
     /// Why.
     pub reason: String,
+    /// Whether keys may lie there that were not listed: then the listing is incomplete, and nothing is deleted.
+    pub hides_keys: bool,
+}
+
+impl Unlisted {
+    /// A place where keys may lie that were not listed.
+    pub fn incomplete(place: &[u8], reason: &str) -> Self {
+        Self { place: escaped(place), reason: reason.to_owned(), hides_keys: true }
+    }
+
+    /// Something that is no object and hides none.
+    pub fn harmless(place: &[u8], reason: &str) -> Self {
+        Self { hides_keys: false, ..Self::incomplete(place, reason) }
+    }
 }
 
 impl ListRequest {

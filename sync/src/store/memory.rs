@@ -185,6 +185,7 @@ impl Held {
             version: None,
             size: Some(self.entry.size),
             checksums: self.entry.checksums.clone(),
+            left_out: AttributeSet::NONE,
         }
     }
 }

@@ -25,12 +25,16 @@
 //! - **No retries** and no waiting for limits in here: one call makes one attempt. Those around it decide.
 //! - Futures may be dropped at any point: that leaves at most an unfinished upload or a temporary file behind.
 
+mod address;
 mod body;
 mod capabilities;
 mod checked;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+#[cfg(any(test, feature = "contract"))]
+mod faulty;
 mod listing;
+mod local;
 mod memory;
 mod upload;
 mod write;
@@ -40,10 +44,14 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
+pub use address::{Scheme, StoreAddress};
 pub use body::{Body, ByteRange, ByteStream, read_whole};
 pub use capabilities::{Capabilities, PartLimits, Seek};
-pub use checked::CheckedListing;
+pub use checked::{CheckedListing, CheckedPage};
+#[cfg(any(test, feature = "contract"))]
+pub use faulty::{Faults, FaultyStore};
 pub use listing::{ListPage, ListRequest, PageEnd, Unlisted};
+pub use local::{Durability, LocalOptions, LocalStore};
 pub use memory::MemoryStore;
 pub use upload::{OpenUpload, PartPage, PartRequest, StoredPart, Upload, UploadId, UploadPage};
 pub use write::{Condition, CopyRequest, PutRequest, Stored};

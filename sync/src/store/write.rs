@@ -1,6 +1,6 @@
 //! Requests to write and to copy, and what a store tells of what it stored.
 
-use crate::attributes::Attributes;
+use crate::attributes::{AttributeSet, Attributes};
 use crate::checksum::Checksums;
 use crate::entry::{ETag, Identity, Kind, Object, VersionId};
 use crate::key::Key;
@@ -60,6 +60,8 @@ pub struct Stored {
     pub size: Option<u64>,
     /// The checksums.
     pub checksums: Checksums,
+    /// What it holds in general and could not keep of this object, such as an owner that only root may give.
+    pub left_out: AttributeSet,
 }
 
 impl PutRequest {
