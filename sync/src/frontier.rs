@@ -7,6 +7,7 @@ use crate::counts::Counts;
 use crate::journal::{Deletion, Failure, Settled};
 use crate::key::Key;
 use crate::key_range::place_after;
+use crate::limits::SETTLE_BYTES;
 
 /// What came of one key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub struct Frontier {
     /// The greatest key that was settled since the last take.
     last: Option<Key>,
     keys: usize,
+    /// Bytes of the journal that `settled` takes, about.
+    bytes: usize,
 }
 
 impl Frontier {
@@ -54,7 +57,18 @@ impl Frontier {
     pub fn end(&mut self, ticket: Ticket, ended: Ended) {
         let index = (ticket.0 - self.first) as usize;
         self.begun[index].1 = Some(ended);
-        while let Some((key, ended)) = self.begun.pop_front_if(|(_, ended)| ended.is_some()) {
+        self.advance();
+    }
+
+    /// Whether as much is gathered as the journal takes in one step; the rest follows the next [`Self::take`].
+    pub fn is_full(&self) -> bool {
+        self.bytes >= SETTLE_BYTES
+    }
+
+    fn advance(&mut self) {
+        while !self.is_full()
+            && let Some((key, ended)) = self.begun.pop_front_if(|(_, ended)| ended.is_some())
+        {
             self.first += 1;
             self.gather(key, ended.unwrap_or_default());
         }
@@ -62,6 +76,7 @@ impl Frontier {
 
     /// Adds what belongs to no key, such as a place that could not be listed.
     pub fn note(&mut self, counts: Counts, failure: Option<Failure>) {
+        self.bytes += failure.as_ref().map_or(0, Failure::journal_bytes);
         self.settled.counts += counts;
         self.settled.failures.extend(failure);
     }
@@ -79,11 +94,13 @@ impl Frontier {
     /// What was settled since the last call; none if nothing was.
     pub fn take(&mut self) -> Option<Settled> {
         self.settled.frontier = Some(place_after(&self.last.take()?));
-        self.keys = 0;
-        Some(std::mem::take(&mut self.settled))
+        (self.keys, self.bytes) = (0, 0);
+        let settled = std::mem::take(&mut self.settled);
+        self.advance();
+        Some(settled)
     }
 
-    /// What was settled since the last call, where the whole range is: nothing is open.
+    /// What was settled since the last call, where the whole range is: nothing is open, nor was it full.
     pub fn finish(self) -> Settled {
         debug_assert!(self.begun.is_empty(), "a range is finished when all its keys are");
         debug_assert!(self.settled.frontier.is_none());
@@ -93,6 +110,8 @@ impl Frontier {
     fn gather(&mut self, key: Key, ended: Ended) {
         self.keys += 1;
         self.last = Some(key);
+        self.bytes += ended.failure.as_ref().map_or(0, Failure::journal_bytes);
+        self.bytes += ended.deletion.as_ref().map_or(0, Deletion::journal_bytes);
         self.settled.counts += ended.counts;
         self.settled.failures.extend(ended.failure);
         self.settled.deletions.extend(ended.deletion);
@@ -107,6 +126,27 @@ mod tests {
 
     fn key(number: usize) -> Key {
         Key::new((number as u32).to_be_bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_is_too_much_for_one_step_is_settled_in_several() {
+        let count = 3 * SETTLE_BYTES / 1_000;
+        let long = |number: usize| Key::new([key(number).as_bytes(), &[b'x'; 1_000]].concat()).unwrap();
+        let mut frontier = Frontier::default();
+        let tickets: Vec<_> = (0..count).map(|number| frontier.begin(long(number))).collect();
+        for number in (0..count).rev() {
+            let deletion = Some(Deletion { key: long(number), size: 1 });
+            frontier.end(tickets[number], Ended { deletion, ..Ended::default() });
+        }
+        let mut deletions = 0;
+        while frontier.is_full() {
+            let settled = frontier.take().unwrap();
+            assert!(settled.journal_bytes() < SETTLE_BYTES + 2_000);
+            deletions += settled.deletions.len();
+            assert_eq!(settled.frontier.unwrap(), place_after(&settled.deletions.last().unwrap().key));
+        }
+        assert!(deletions > 0 && frontier.open() == 0);
+        assert_eq!(deletions + frontier.finish().deletions.len(), count);
     }
 
     proptest! {

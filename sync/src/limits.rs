@@ -32,6 +32,9 @@ pub const MEMORY_JOURNAL_FAILURES: usize = 10_000;
 /// transaction, which no engine takes over 10 MB; the rest is room for rows' keys. Who has more settles earlier.
 pub const MAX_SETTLED_BYTES: usize = 6_000_000;
 
+/// The journal hears of the frontier once what was settled takes this much of it: half of what it takes at most.
+pub const SETTLE_BYTES: usize = MAX_SETTLED_BYTES / 2;
+
 /// How long a claim lives after its worker's last sign of life: longer than any pause that a healthy machine makes,
 /// short enough that a dead worker's range is not waited for.
 pub const LEASE: Duration = Duration::from_secs(30);

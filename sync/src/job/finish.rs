@@ -24,6 +24,10 @@ pub(super) async fn finish(context: &Context) -> Result<Summary, JobError> {
     if complete && !context.options.dry_run {
         abort_strays(context).await?;
         give_directories_their_times(context).await?;
+        // With deletions withheld, the same command may go on once they are allowed.
+        if closed.is_none() {
+            context.journal().finish().await?;
+        }
     }
     Ok(Summary { counts: context.journal().counts().await?, complete, closed, error })
 }

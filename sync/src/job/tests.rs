@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::entry::Kind;
-use crate::journal::MemoryJournal;
+use crate::journal::{EngineJournal, JournalOptions, MemoryJournal, Opened, Sharing};
 use crate::key::Key;
 use crate::merge::Side;
 use crate::outcome::{Outcome, Silent, What};
@@ -329,6 +329,35 @@ async fn a_stopped_job_goes_on_where_it_was() {
             assert!(there + summary.counts.failed >= 300, "what failed is told: {there} {:?}", summary.counts);
             return;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_job_goes_on_with_its_journal_on_disk_and_finishes_it() {
+    let (source, target) = (small("source"), small("target"));
+    for number in 0..300 {
+        put(source.as_ref(), &format!("object{number:04}"), &[number as u8; 100]).await;
+    }
+    put(target.as_ref(), "surplus", b"x").await;
+    let root = tempfile::tempdir().unwrap();
+    let url = root.path().join("journal").to_str().unwrap().parse().unwrap();
+    let mut options = deleting();
+    options.copy.retry.attempts = 2;
+    for seed in 0.. {
+        let broken = Faults { unavailable: 0.4, ..Faults::default() };
+        let faults = if seed < 6 { broken } else { Faults::default() };
+        let here = Arc::new(FaultyStore::new(source.clone(), faults, seed));
+        let job = Job::new(here, target.clone(), options.clone());
+        let journal = Arc::new(EngineJournal::at(&url, JournalOptions::new(Sharing::Alone)).await.unwrap());
+        let summary = job.run(journal.clone(), Arc::new(Silent)).await.unwrap();
+        journal.audit().await.unwrap();
+        if summary.complete {
+            assert!(summary.counts.copied + summary.counts.skipped + summary.counts.failed >= 300);
+            assert_eq!((summary.counts.source_entries, summary.counts.deleted), (300, 1), "each is counted once");
+            assert_eq!(journal.open(&job.identity()).await.unwrap(), Opened::Finished(summary.counts));
+            return;
+        }
+        journal.close().await.unwrap();
     }
 }
 

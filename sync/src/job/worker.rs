@@ -73,7 +73,7 @@ impl Worker {
             Ok(()) => return work.finish().await,
             Err(broken) => broken,
         };
-        work.wait_for_all().await;
+        work.drain().await;
         match broken {
             // Another worker goes on with the range from its frontier.
             Broken::Journal(JournalError::Lost) => Ok(()),
@@ -103,7 +103,7 @@ impl RangeWork {
         }
     }
 
-    /// Goes through the range; at its end every key has begun.
+    /// Goes through the range; at its end every key has ended.
     async fn run(&mut self) -> std::result::Result<(), Broken> {
         loop {
             if let Some(stopped) = self.context.stopped() {
@@ -114,11 +114,11 @@ impl RangeWork {
             }
             self.settle_if_due().await?;
             if self.copies.len() >= COPIES_AT_ONCE || self.frontier.open() >= FRONTIER_KEYS {
-                self.wait_for_one().await;
+                self.wait_for_one().await?;
                 continue;
             }
             match self.merge.step() {
-                Step::Done => return Ok(()),
+                Step::Done => return self.wait_for_all().await,
                 Step::Pair(pair) => self.pair(pair),
                 Step::Need(side) => self.feed(side).await?,
             }
@@ -134,6 +134,7 @@ impl RangeWork {
                 self.ended(copied);
                 return Ok(());
             }
+            () = tokio::time::sleep(SETTLE_INTERVAL) => return Ok(()),
         };
         let gone = || StoreError::bug("a listing ended without an end");
         let fed = fed.unwrap_or_else(|| Err(gone())).map_err(Broken::Store)?;
@@ -229,22 +230,45 @@ impl RangeWork {
         }
     }
 
-    async fn wait_for_one(&mut self) {
-        if let Some(copied) = self.copies.join_next().await {
+    /// Waits for a copy, or until the journal should hear that this worker lives.
+    async fn wait_for_one(&mut self) -> std::result::Result<(), Broken> {
+        tokio::select! {
+            copied = self.copies.join_next() => {
+                if let Some(copied) = copied {
+                    self.ended(copied);
+                }
+            }
+            () = tokio::time::sleep(SETTLE_INTERVAL) => {}
+        }
+        self.settle_if_due().await
+    }
+
+    async fn wait_for_all(&mut self) -> std::result::Result<(), Broken> {
+        while !self.copies.is_empty() {
+            self.wait_for_one().await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the copies of a range that is given up.
+    async fn drain(&mut self) {
+        while let Some(copied) = self.copies.join_next().await {
             self.ended(copied);
         }
     }
 
-    async fn wait_for_all(&mut self) {
-        while !self.copies.is_empty() {
-            self.wait_for_one().await;
-        }
-    }
-
+    /// Tells the journal of the frontier, often enough to keep the claim and little enough to fit a transaction.
     async fn settle_if_due(&mut self) -> std::result::Result<(), Broken> {
+        while self.frontier.is_full() {
+            self.settle().await?;
+        }
         if self.frontier.keys() < SETTLE_KEYS && self.settled_at.elapsed() < SETTLE_INTERVAL {
             return Ok(());
         }
+        self.settle().await
+    }
+
+    async fn settle(&mut self) -> std::result::Result<(), Broken> {
         self.settled_at = Instant::now();
         let Some(settled) = self.frontier.take() else {
             return self.context.journal().renew(&self.claimed).await.map_err(Broken::Journal);
@@ -265,7 +289,6 @@ impl RangeWork {
 
     /// The range is done: all its keys are settled.
     async fn finish(mut self) -> Result<()> {
-        self.wait_for_all().await;
         if let Err(error) = self.flush().await {
             self.context.stop(error);
         }
@@ -281,16 +304,26 @@ impl RangeWork {
 
     /// The job ends before the range does: what is settled is told, the rest is given back.
     async fn leave(mut self) -> Result<()> {
-        if let Some(settled) = self.frontier.take() {
-            let durable = self.flush().await.is_ok();
-            if durable && let Some(left) = self.context.journal().settle(&self.claimed, settled).await? {
-                self.claimed = left;
-            }
-        }
-        match self.context.journal().release(&self.claimed).await {
+        let told = match self.flush().await {
+            Ok(()) => self.tell_the_rest().await,
+            Err(_) => Ok(()),
+        };
+        let released = match told {
+            Ok(()) => self.context.journal().release(&self.claimed).await,
+            told => told,
+        };
+        match released {
             Err(JournalError::Lost) => Ok(()),
             released => released,
         }
+    }
+
+    async fn tell_the_rest(&mut self) -> Result<()> {
+        while let Some(settled) = self.frontier.take() {
+            let left = self.context.journal().settle(&self.claimed, settled).await?;
+            self.claimed = left.ok_or(JournalError::Lost)?;
+        }
+        Ok(())
     }
 
     /// Gives the upper part of what is not listed to a worker that waits.

@@ -177,8 +177,8 @@ async fn what_cannot_be_is_refused_and_changes_nothing(journal: Arc<dyn Journal>
         let deletions = keys.map(deletion).to_vec();
         assert_invalid(&journal.settle(&claimed, Settled { deletions, ..up_to("k", 1) }).await);
     }
-    let reason = "long".repeat(MAX_SETTLED_BYTES / 4);
-    let failures = vec![Failure { place: "d".into(), word: "corrupt".into(), reason }];
+    let failure = Failure { place: "d".into(), word: "corrupt".into(), reason: "long".repeat(1_000) };
+    let failures = vec![failure; MAX_SETTLED_BYTES / 4_000];
     assert_invalid(&journal.settle(&claimed, Settled { failures, ..up_to("k", 1) }).await);
     assert_invalid(&journal.deletions(None, 1).await);
     assert_invalid(&journal.finish().await);

@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use super::{ClaimedRange, JournalError, Result, Settled, WorkerId};
+use super::{ClaimedRange, Deletion, Failure, JournalError, Result, Settled, WorkerId};
 use crate::key_range::KeyRange;
-use crate::limits::MAX_SETTLED_BYTES;
+use crate::limits::{MAX_REASON_BYTES, MAX_SETTLED_BYTES};
 
 /// A range that is not finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,11 +96,8 @@ impl RangeRecord {
 impl Settled {
     /// About how many bytes of a journal it takes; at most [`MAX_SETTLED_BYTES`] go at once.
     pub fn journal_bytes(&self) -> usize {
-        let deletions: usize = self.deletions.iter().map(|deletion| deletion.key.as_bytes().len() + 16).sum();
-        let failures = self.failures.iter();
-        let failures: usize =
-            failures.map(|failure| failure.place.len() + failure.word.len() + failure.reason.len() + 64).sum();
-        deletions + failures
+        let deletions: usize = self.deletions.iter().map(Deletion::journal_bytes).sum();
+        deletions + self.failures.iter().map(Failure::journal_bytes).sum::<usize>()
     }
 
     /// Checks that all of it lies between the start of `keys` and what is `left` of them, in order.
@@ -121,10 +118,23 @@ impl Settled {
     }
 }
 
+impl Deletion {
+    /// About how many bytes of a journal it takes.
+    pub(crate) fn journal_bytes(&self) -> usize {
+        self.key.as_bytes().len() + 16
+    }
+}
+
+impl Failure {
+    /// About how many bytes of a journal it takes.
+    pub(crate) fn journal_bytes(&self) -> usize {
+        self.place.len() + self.word.len() + self.reason.len().min(MAX_REASON_BYTES) + 64
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::journal::Deletion;
     use crate::key::Key;
 
     fn range(start: &'static str, end: &'static str) -> KeyRange {

@@ -18,7 +18,7 @@ const CHUNKS_READ: usize = 4;
 pub(super) fn spool(rows: &mut Rows, deletions: &[Deletion]) {
     let (mut bytes, mut start) = (0, 0);
     for (at, deletion) in deletions.iter().enumerate() {
-        bytes += deletion.key.as_bytes().len() + 16;
+        bytes += deletion.journal_bytes();
         if bytes >= CHUNK_BYTES || at + 1 == deletions.len() {
             let chunk = &deletions[start..=at];
             rows.set(&keys::deletions(&chunk[0].key), &records::encode_deletions(chunk));
