@@ -1,0 +1,425 @@
+//! Copying single objects: whole or in parts, through here or server-side, each byte checksummed on its way and
+//! against what both stores say. An object is called copied only after that.
+
+mod checked;
+mod links;
+mod parts;
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use self::checked::Checked;
+use self::links::Links;
+use crate::attributes::{AttributeKind, AttributeSet};
+use crate::checksum::{Agreement, Algorithm, Checksums};
+use crate::counts::Counts;
+use crate::digest::Extra;
+use crate::entry::{Entry, Kind, Object};
+use crate::error::{Remedy, Result, StoreError};
+use crate::journal::Journal;
+use crate::key::Key;
+use crate::limits::{COPY_MEMORY_BYTES, LOOKS_AGAIN, WHOLE_PUT_BYTES};
+use crate::outcome::Observer;
+use crate::pace::Pace;
+use crate::parts::Cut;
+use crate::retry::{Dice, RetryPolicy, retry};
+use crate::store::{Body, CopyRequest, PutRequest, ReadRequest, Store, Stored};
+
+/// How copies are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyOptions {
+    /// How a copy is proven.
+    pub verify: Verify,
+    /// Whether stores may copy by themselves.
+    pub server_side: bool,
+    /// What is kept beside bytes, where the target holds it.
+    pub keep: AttributeSet,
+    /// Whether BLAKE3 is computed too, for a manifest.
+    pub blake3: bool,
+    /// When failed requests are sent again.
+    pub retry: RetryPolicy,
+}
+
+/// How a copy is proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verify {
+    /// What was read is compared with what both stores report, as far as they do.
+    Reported,
+    /// And the copy is read again.
+    ReadBack,
+}
+
+/// What a copy needs. One for a whole job.
+#[derive(Debug)]
+pub(crate) struct Copier {
+    pub(crate) source: Arc<dyn Store>,
+    pub(crate) target: Arc<dyn Store>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) source_pace: Arc<Pace>,
+    pub(crate) target_pace: Arc<Pace>,
+    pub(crate) options: CopyOptions,
+    pub(crate) dice: Dice,
+    memory: Arc<Semaphore>,
+    links: Links,
+}
+
+/// What came of a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Copied {
+    /// It is there and right.
+    Done {
+        /// What to count.
+        counts: Counts,
+        /// Whether the store copied it by itself.
+        server_side: bool,
+    },
+    /// The source is gone.
+    Vanished,
+}
+
+impl Default for CopyOptions {
+    fn default() -> Self {
+        Self {
+            verify: Verify::Reported,
+            server_side: true,
+            keep: AttributeSet::all(),
+            blake3: false,
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+/// Both ends and what is between them, to make a copier of.
+pub(crate) struct Ends {
+    pub(crate) source: Arc<dyn Store>,
+    pub(crate) target: Arc<dyn Store>,
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) source_pace: Arc<Pace>,
+    pub(crate) target_pace: Arc<Pace>,
+}
+
+impl Copier {
+    pub(crate) fn new(ends: Ends, options: CopyOptions, seed: u64) -> Self {
+        let Ends { source, target, journal, observer, source_pace, target_pace } = ends;
+        Self {
+            source,
+            target,
+            journal,
+            observer,
+            source_pace,
+            target_pace,
+            options,
+            dice: Dice::new(seed),
+            memory: Arc::new(Semaphore::new(COPY_MEMORY_BYTES)),
+            links: Links::default(),
+        }
+    }
+
+    /// Copies an object, again if it changes meanwhile.
+    pub(crate) async fn copy(&self, entry: &Entry) -> Result<Copied> {
+        let mut entry = entry.clone();
+        for _ in 0..LOOKS_AGAIN {
+            let attempt = || async {
+                if self.keeps_link(&entry) { self.copy_linked(&entry).await } else { self.attempt(&entry).await }
+            };
+            let error = match self.retry(attempt).await {
+                Err(error) => error,
+                done => return done,
+            };
+            if !matches!(error.remedy(), Remedy::LookAgain | Remedy::Gone) {
+                return Err(error);
+            }
+            let object = self.retry(|| async { self.source.head(&entry.key, AttributeSet::NONE).await }).await;
+            match object {
+                Err(StoreError::Missing { .. }) => return Ok(Copied::Vanished),
+                Ok(_) if error.remedy() == Remedy::Gone => return Err(error),
+                object => entry = object?.entry,
+            }
+        }
+        Err(StoreError::changed(&entry.key, "it keeps changing while it is copied"))
+    }
+
+    /// Does something until it succeeds or cannot; both paces hear of it.
+    pub(crate) async fn retry<T, F: Future<Output = Result<T>> + Send>(
+        &self,
+        act: impl FnMut() -> F + Send,
+    ) -> Result<T> {
+        let failed = |remedy| {
+            self.source_pace.failed(remedy);
+            self.target_pace.failed(remedy);
+        };
+        let done = retry(&self.options.retry, &self.dice, failed, act).await;
+        if done.is_ok() {
+            self.target_pace.succeeded();
+            self.source_pace.succeeded();
+        }
+        done
+    }
+
+    /// What is to be kept of this pair of stores.
+    fn wanted(&self) -> AttributeSet {
+        let both = self.source.capabilities().holds.and(self.target.capabilities().holds);
+        self.options.keep.and(both)
+    }
+
+    async fn attempt(&self, entry: &Entry) -> Result<Copied> {
+        if entry.kind != Kind::Object {
+            return self.put_other(entry).await;
+        }
+        let capabilities = self.target.capabilities();
+        let server_side = self.options.server_side && self.target.copies_from(self.source.as_ref());
+        if server_side && entry.size <= capabilities.max_copy_bytes {
+            return self.copy_server_side(entry).await;
+        }
+        let whole_bytes = capabilities.preferred_put_bytes.min(capabilities.max_put_bytes);
+        let cut = capabilities.parts.filter(|_| entry.size > whole_bytes).map(|limits| Cut::new(entry.size, &limits));
+        match cut {
+            Some(Some(cut)) => self.copy_in_parts(entry, cut, server_side).await,
+            None if entry.size <= capabilities.max_put_bytes => self.copy_whole(entry).await,
+            _ => Err(StoreError::unholdable(self.target.name(), &entry.key, "it is too large")),
+        }
+    }
+
+    /// A directory or a symbolic link.
+    async fn put_other(&self, entry: &Entry) -> Result<Copied> {
+        let _slot = self.target_pace.slot().await;
+        let object = self.source_object(entry).await?;
+        let mut request = self.request_of(&object);
+        if request.kind == Kind::Directory && !self.target.capabilities().holds.has(AttributeKind::Directories) {
+            request.kind = Kind::Object;
+        }
+        request.size = 0;
+        self.target_pace.request().await;
+        let stored = self.target.put(&request, Body::empty()).await?;
+        Ok(self.done(&object, 0, &stored, false))
+    }
+
+    async fn copy_server_side(&self, entry: &Entry) -> Result<Copied> {
+        let _slot = self.target_pace.slot().await;
+        let object = self.source_object(entry).await?;
+        let request =
+            CopyRequest { source: entry.key.clone(), identity: entry.identity(), target: self.request_of(&object) };
+        self.target_pace.request().await;
+        let stored = self.target.copy(self.source.as_ref(), &request).await?;
+        self.verify(&request.target, &stored, &known(entry, &object)).await?;
+        Ok(self.done(&object, entry.size, &stored, true))
+    }
+
+    async fn copy_whole(&self, entry: &Entry) -> Result<Copied> {
+        let _memory = self.memory(entry.size).await;
+        let _slot = self.target_pace.slot().await;
+        self.source_pace.request().await;
+        let reading = self.source.read(&ReadRequest::whole(&entry.key, &entry.identity())).await?;
+        let object = self.completed(entry, reading.object).await?;
+        let mut request = self.request_of(&object);
+        let known = known(entry, &object);
+        let checked = Checked::new(self, &entry.key, reading.bytes, entry.size, known.clone(), self.extra(&known));
+        self.target_pace.request().await;
+        let (stored, computed) = if entry.size <= WHOLE_PUT_BYTES {
+            let (bytes, computed) = checked.collect().await?;
+            request.checksums = self.sent(&computed);
+            (self.target.put(&request, Body::Whole(bytes)).await?, computed)
+        } else {
+            let (body, computed) = checked.into_body();
+            let stored = self.target.put(&request, body).await?;
+            let computed = computed.lock().take();
+            (stored, computed.ok_or_else(|| StoreError::bug(format!("{} was stored before its end", entry.key)))?)
+        };
+        self.verify(&request, &stored, &computed).await?;
+        Ok(self.done(&object, entry.size, &stored, false))
+    }
+
+    /// The source's object with the attributes that are wanted, in the state that was listed.
+    async fn source_object(&self, entry: &Entry) -> Result<Object> {
+        self.source_pace.request().await;
+        let object = self.source.head(&entry.key, self.wanted()).await?;
+        if !entry.identity().may_be(&object.entry.identity()) {
+            return Err(StoreError::changed(&entry.key, "it is in another state than was listed"));
+        }
+        Ok(object)
+    }
+
+    /// The object, looked at once more if what was told with its bytes lacks something that is wanted.
+    async fn completed(&self, entry: &Entry, object: Object) -> Result<Object> {
+        if self.wanted().without(object.known).is_empty() { Ok(object) } else { self.source_object(entry).await }
+    }
+
+    fn request_of(&self, object: &Object) -> PutRequest {
+        let mut request = PutRequest::copy_of(object);
+        let kept = self.options.keep;
+        if !kept.has(AttributeKind::UserMetadata) {
+            request.attributes.user.clear();
+        }
+        if !kept.has(AttributeKind::Tags) {
+            request.attributes.tags.clear();
+        }
+        if !kept.has(AttributeKind::StorageClass) {
+            request.attributes.storage_class = None;
+        }
+        if !kept.has(AttributeKind::Mode) {
+            request.attributes.posix = None;
+        }
+        request
+    }
+
+    /// What is computed beside CRCs: MD5 where it is all that a store knows.
+    fn extra(&self, known: &Checksums) -> Extra {
+        let capabilities = self.target.capabilities();
+        let has_crc = |algorithms: &[Algorithm]| {
+            algorithms.iter().any(|algorithm| matches!(algorithm, Algorithm::Crc32c | Algorithm::Crc64Nvme))
+        };
+        let has_md5 = |algorithms: &[Algorithm]| algorithms.contains(&Algorithm::Md5);
+        let crcs = known.whole(Algorithm::Crc32c).or(known.whole(Algorithm::Crc64Nvme));
+        let source = known.whole(Algorithm::Md5).is_some() && crcs.is_none();
+        let verifies = has_md5(&capabilities.verifies) && !has_crc(&capabilities.verifies);
+        let reports = has_md5(&capabilities.reports) && !has_crc(&capabilities.reports);
+        Extra {
+            md5: source || verifies || reports,
+            blake3: self.options.blake3 || known.whole(Algorithm::Blake3).is_some(),
+        }
+    }
+
+    /// The best checksum that the target verifies.
+    fn sent(&self, computed: &Checksums) -> Checksums {
+        let verifies = &self.target.capabilities().verifies;
+        verifies.iter().find_map(|algorithm| computed.whole(*algorithm)).into_iter().collect()
+    }
+
+    /// Compares what was stored with what was read. A copy that is known to be wrong does not stay.
+    async fn verify(&self, request: &PutRequest, stored: &Stored, computed: &Checksums) -> Result<()> {
+        let wrong = if stored.size.is_some_and(|size| size != request.size) {
+            Some("its length is another than that of the source".to_owned())
+        } else if let Agreement::Different(algorithm) = computed.agreement(&stored.checksums) {
+            Some(format!("its {algorithm} is another than that of the source"))
+        } else if self.options.verify == Verify::ReadBack {
+            self.read_back(request, computed).await?
+        } else {
+            None
+        };
+        let Some(wrong) = wrong else { return Ok(()) };
+        let removed = self.target.delete(std::slice::from_ref(&request.key)).await;
+        if let Some(error) = removed.map_or_else(Some, |outcomes| outcomes.into_iter().find_map(Result::err)) {
+            tracing::warn!(key = %request.key, %error, "a wrong copy could not be removed");
+        }
+        Err(StoreError::corrupt(self.target.name(), &request.key, wrong))
+    }
+
+    /// What is wrong with the copy when it is read again.
+    async fn read_back(&self, request: &PutRequest, computed: &Checksums) -> Result<Option<String>> {
+        let entry = self.target.head(&request.key, AttributeSet::NONE).await?.entry;
+        if entry.size != request.size {
+            return Ok(Some(format!("it has {} bytes, its source {}", entry.size, request.size)));
+        }
+        let found = self.checksums_of(&self.target, &entry, self.extra(computed)).await?;
+        Ok(match found.agreement(computed) {
+            Agreement::Equal => None,
+            Agreement::Different(algorithm) => Some(format!("read again, its {algorithm} is another")),
+            Agreement::Unknown => Some("it was read again and nothing to compare it with is known".to_owned()),
+        })
+    }
+
+    /// Reads an object for its checksums alone.
+    async fn checksums_of(&self, store: &Arc<dyn Store>, entry: &Entry, extra: Extra) -> Result<Checksums> {
+        let reading = store.read(&ReadRequest::whole(&entry.key, &entry.identity())).await?;
+        Checked::new(self, &entry.key, reading.bytes, entry.size, Checksums::none(), extra).drain().await
+    }
+
+    /// Whether two objects of one size have the same bytes: by what their stores know, or by reading both.
+    pub(crate) async fn equal_contents(&self, source: &Entry, target: &Entry) -> Result<bool> {
+        self.retry(|| async {
+            let (here, there) = futures::try_join!(
+                self.source.head(&source.key, AttributeSet::NONE),
+                self.target.head(&target.key, AttributeSet::NONE),
+            )?;
+            match here.entry.checksums.agreement(&there.entry.checksums) {
+                Agreement::Equal => return Ok(here.entry.size == there.entry.size),
+                Agreement::Different(_) => return Ok(false),
+                Agreement::Unknown => {}
+            }
+            let _slot = self.target_pace.slot().await;
+            let extra = self.extra(&here.entry.checksums);
+            let (here, there) = futures::try_join!(
+                self.checksums_of(&self.source, source, extra),
+                self.checksums_of(&self.target, target, extra),
+            )?;
+            Ok(here.agreement(&there) == Agreement::Equal)
+        })
+        .await
+    }
+
+    /// Gives the target's object the source's attributes.
+    pub(crate) async fn update(&self, source: &Entry, target: &Entry) -> Result<Copied> {
+        let updated = self
+            .retry(|| async {
+                let _slot = self.target_pace.slot().await;
+                let object = self.source_object(source).await?;
+                let request = self.request_of(&object);
+                if request.attributes.posix.is_none() {
+                    return Ok(None);
+                }
+                self.target_pace.request().await;
+                let stored = self.target.set_attributes(&target.key, &target.identity(), &request.attributes).await?;
+                Ok(Some(Copied::Done { counts: self.counts(&object, &stored), server_side: false }))
+            })
+            .await;
+        match updated {
+            Ok(Some(Copied::Done { counts, .. })) => {
+                Ok(Copied::Done { counts: Counts { updated: 1, ..counts }, server_side: false })
+            }
+            // Attributes that cannot be set by themselves come with a copy.
+            Ok(_) | Err(StoreError::Unsupported { .. } | StoreError::Changed { .. }) => self.copy(source).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives a directory of the target the attributes of the source's, if they differ.
+    pub(crate) async fn match_directory(&self, source: &Entry) -> Result<()> {
+        let here = self.source.head(&source.key, self.wanted()).await?;
+        let there = self.target.head(&source.key, self.wanted()).await?;
+        if here.attributes.posix == there.attributes.posix {
+            return Ok(());
+        }
+        let attributes = self.request_of(&here).attributes;
+        self.target.set_attributes(&source.key, &there.entry.identity(), &attributes).await.map(drop)
+    }
+
+    fn done(&self, object: &Object, bytes: u64, stored: &Stored, server_side: bool) -> Copied {
+        let counts = Counts {
+            copied: 1,
+            copied_bytes: bytes,
+            copied_server_side: u64::from(server_side),
+            ..self.counts(object, stored)
+        };
+        Copied::Done { counts, server_side }
+    }
+
+    /// What is counted of attributes that the target does not hold.
+    fn counts(&self, object: &Object, stored: &Stored) -> Counts {
+        let kept = self.options.keep.and(object.attributes.kinds());
+        let left_out = kept.without(self.target.capabilities().holds).or(stored.left_out.and(kept));
+        Counts { attributes_left_out: u64::from(!left_out.is_empty()), ..Counts::default() }
+    }
+
+    /// Room for bytes that are kept in memory; none for what is streamed.
+    async fn memory(&self, len: u64) -> Option<OwnedSemaphorePermit> {
+        let len = u32::try_from(len).ok().filter(|len| u64::from(*len) <= WHOLE_PUT_BYTES)?;
+        Arc::clone(&self.memory).acquire_many_owned(len).await.ok()
+    }
+}
+
+/// What the source told of its checksums, in the listing and with its bytes.
+fn known(entry: &Entry, object: &Object) -> Checksums {
+    let mut known = entry.checksums.clone();
+    for (scope, sum) in object.entry.checksums.iter() {
+        known.add(scope, sum);
+    }
+    known
+}
+
+/// A key in the words of an error.
+pub(crate) fn journal_error(key: &Key, error: &crate::journal::JournalError) -> StoreError {
+    StoreError::unavailable("the journal", format!("note {key}"), error)
+}

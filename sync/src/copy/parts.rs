@@ -1,0 +1,157 @@
+//! Copying an object in parts: each part is noted in the journal when the store has it, so that a killed copy goes on
+//! with the parts that are missing, and nothing is under the key before all of them agree.
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+
+use super::checked::Checked;
+use super::{Copied, Copier, journal_error, known};
+use crate::checksum::{Agreement, Checksums};
+use crate::digest::{Hasher, PartDigest, combine};
+use crate::entry::Entry;
+use crate::error::{Result, StoreError};
+use crate::journal::{FinishedPart, UploadRecord};
+use crate::limits::{PARTS_AT_ONCE, WHOLE_PUT_BYTES};
+use crate::parts::Cut;
+use crate::store::{Body, PartRequest, PutRequest, ReadRequest, StoredPart, Upload};
+
+/// An object that is being copied in parts.
+struct PartCopy<'a> {
+    copier: &'a Copier,
+    entry: &'a Entry,
+    cut: Cut,
+    upload: Upload,
+    server_side: bool,
+}
+
+impl Copier {
+    pub(super) async fn copy_in_parts(&self, entry: &Entry, cut: Cut, server_side: bool) -> Result<Copied> {
+        let object = self.source_object(entry).await?;
+        let mut request = self.request_of(&object);
+        let record = self.resume_or_begin(entry, cut, &request).await?;
+        let copy = PartCopy { copier: self, entry, cut, upload: record.upload.clone(), server_side };
+        let parts = match copy.send_missing(record.parts).await {
+            // The store forgot the upload: it is begun anew.
+            Err(StoreError::Missing { what, .. }) => {
+                self.end_upload(&copy.upload).await?;
+                return Err(StoreError::unavailable(self.target.name(), format!("go on with {}", entry.key), &what));
+            }
+            Err(error @ StoreError::Changed { .. }) => {
+                self.abort(&copy.upload).await?;
+                return Err(error);
+            }
+            parts => parts?,
+        };
+        let computed = combined(&parts);
+        if let Agreement::Different(algorithm) = computed.agreement(&known(entry, &object)) {
+            self.abort(&copy.upload).await?;
+            let reason = format!("the {algorithm} of its parts is another than the one that the store tells");
+            return Err(StoreError::corrupt(self.source.name(), &entry.key, reason));
+        }
+        request.checksums = self.sent(&computed);
+        let stored: Vec<StoredPart> = parts.into_iter().map(|part| part.stored).collect();
+        self.target_pace.request().await;
+        let stored = self.target.complete_multipart(&copy.upload, &request, &stored).await?;
+        self.end_upload(&copy.upload).await?;
+        self.verify(&request, &stored, &computed).await?;
+        Ok(self.done(&object, entry.size, &stored, server_side))
+    }
+
+    /// The upload that the journal knows, if it is of this very state and cut; else a new one.
+    async fn resume_or_begin(&self, entry: &Entry, cut: Cut, request: &PutRequest) -> Result<UploadRecord> {
+        let noted = self.journal.upload_of(&entry.key).await.map_err(|error| journal_error(&entry.key, &error))?;
+        match noted {
+            Some(record) if record.identity == entry.identity() && record.part_bytes == cut.part_bytes => {
+                return Ok(record);
+            }
+            Some(record) => self.abort(&record.upload).await?,
+            None => {}
+        }
+        self.target_pace.request().await;
+        let id = self.target.begin_multipart(request).await?;
+        let upload = Upload { key: entry.key.clone(), id };
+        let record = UploadRecord { upload, identity: entry.identity(), part_bytes: cut.part_bytes, parts: Vec::new() };
+        self.journal.begin_upload(&record).await.map_err(|error| journal_error(&entry.key, &error))?;
+        Ok(record)
+    }
+
+    /// Ends an upload at the store and in the journal.
+    pub(crate) async fn abort(&self, upload: &Upload) -> Result<()> {
+        self.target.abort_multipart(upload).await?;
+        self.end_upload(upload).await
+    }
+
+    async fn end_upload(&self, upload: &Upload) -> Result<()> {
+        self.journal.end_upload(upload).await.map_err(|error| journal_error(&upload.key, &error))
+    }
+}
+
+impl PartCopy<'_> {
+    /// Sends the parts that the store does not have; all parts, in order.
+    async fn send_missing(&self, mut parts: Vec<FinishedPart>) -> Result<Vec<FinishedPart>> {
+        let has = |number: u32| parts.iter().any(|part| part.stored.number == number);
+        let missing: Vec<u32> = (1..=self.cut.count()).filter(|number| !has(*number)).collect();
+        let sent = stream::iter(missing).map(|number| self.send_noted(number)).buffer_unordered(PARTS_AT_ONCE);
+        let sent: Vec<FinishedPart> = sent.try_collect().await?;
+        parts.extend(sent);
+        parts.sort_by_key(|part| part.stored.number);
+        Ok(parts)
+    }
+
+    async fn send_noted(&self, number: u32) -> Result<FinishedPart> {
+        let part = self.copier.retry(|| async { self.send(number).await }).await?;
+        let noted = self.copier.journal.finish_part(&self.upload, &part).await;
+        noted.map_err(|error| journal_error(&self.entry.key, &error))?;
+        Ok(part)
+    }
+
+    async fn send(&self, number: u32) -> Result<FinishedPart> {
+        let range = self.cut.range(number);
+        let copier = self.copier;
+        let read = ReadRequest { range, ..ReadRequest::whole(&self.entry.key, &self.entry.identity()) };
+        if self.server_side {
+            let _slot = copier.target_pace.slot().await;
+            copier.target_pace.request().await;
+            let stored = copier.target.copy_part(copier.source.as_ref(), &read, &self.upload, number).await?;
+            return Ok(FinishedPart { stored, digest: None });
+        }
+        let _memory = copier.memory(range.len).await;
+        let _slot = copier.target_pace.slot().await;
+        copier.source_pace.request().await;
+        let reading = copier.source.read(&read).await?;
+        let hasher = Hasher::of_part(range.offset, self.cut.part_bytes, copier.extra(&Checksums::none()));
+        let checked = Checked::with(copier, &self.entry.key, reading.bytes, range.len, Checksums::none(), hasher);
+        copier.target_pace.request().await;
+        let mut part = PartRequest { number, range, checksums: Checksums::none() };
+        let (stored, (computed, digest)) = if range.len <= WHOLE_PUT_BYTES {
+            let (bytes, computed) = checked.collect_part().await?;
+            part.checksums = copier.sent(&computed.0);
+            (copier.target.put_part(&self.upload, &part, Body::Whole(bytes)).await?, computed)
+        } else {
+            let (body, computed) = checked.into_part();
+            let stored = copier.target.put_part(&self.upload, &part, body).await?;
+            let computed = computed.lock().take();
+            (stored, computed.ok_or_else(|| StoreError::bug("a part was stored before its end"))?)
+        };
+        self.check_part(&stored, range.len, &computed)?;
+        Ok(FinishedPart { stored, digest: Some(digest) })
+    }
+
+    fn check_part(&self, stored: &StoredPart, len: u64, computed: &Checksums) -> Result<()> {
+        let agree = !matches!(stored.checksums.agreement(computed), Agreement::Different(_));
+        if stored.size == len && agree {
+            return Ok(());
+        }
+        let what = format!("part {} of {}", stored.number, self.entry.key);
+        Err(StoreError::corrupt(
+            self.copier.target.name(),
+            &what,
+            "its length or checksum is another than what was sent",
+        ))
+    }
+}
+
+/// The checksums of the whole; none if a part was copied by the store itself.
+fn combined(parts: &[FinishedPart]) -> Checksums {
+    let digests: Option<Vec<PartDigest>> = parts.iter().map(|part| part.digest).collect();
+    digests.map_or_else(Checksums::none, |digests| combine(&digests))
+}

@@ -1,0 +1,182 @@
+//! The end of a job: directories get their times, the gate is asked, deletions are carried out, strays are removed.
+
+use futures::future::FutureExt;
+use futures::stream::{self, StreamExt};
+
+use crate::attributes::{AttributeKind, AttributeSet};
+use crate::counts::Counts;
+use crate::entry::Kind;
+use crate::error::{Result as StoreResult, StoreError};
+use crate::gate::{Closed, ListingFacts, may_delete};
+use crate::journal::{Claim, Deletion, WorkerId};
+use crate::limits::{CONFIRMED_AT_ONCE, DELETE_BATCH, PAGE_ENTRIES};
+use crate::outcome::{Outcome, What};
+use crate::store::CheckedListing;
+
+use super::{Context, JobError, Summary};
+
+/// Ends the job, as far as it is at its end.
+pub(super) async fn finish(context: &Context) -> Result<Summary, JobError> {
+    let error = context.stopped();
+    let complete = error.is_none() && is_finished(context).await?;
+    let facts = ListingFacts { complete, counts: context.journal().counts().await? };
+    let closed = if context.options.policy.delete { delete_if_allowed(context, &facts).await? } else { None };
+    if complete && !context.options.dry_run {
+        abort_strays(context).await?;
+        give_directories_their_times(context).await?;
+        // With deletions withheld, the same command may go on once they are allowed.
+        if closed.is_none() {
+            context.journal().finish().await?;
+        }
+    }
+    Ok(Summary { counts: context.journal().counts().await?, complete, closed, error })
+}
+
+async fn is_finished(context: &Context) -> Result<bool, JobError> {
+    Ok(match context.journal().claim(&WorkerId("finish".to_owned())).await? {
+        Claim::Finished => true,
+        Claim::Wait => false,
+        Claim::Range(claimed) => {
+            context.journal().release(&claimed).await?;
+            false
+        }
+    })
+}
+
+/// Deletes what was planned, if the gate opens; why it stays closed, if it does.
+async fn delete_if_allowed(context: &Context, facts: &ListingFacts) -> Result<Option<Closed>, JobError> {
+    if let Err(closed) = may_delete(context.options.deletion, facts) {
+        // An incomplete listing without a planned deletion withholds nothing.
+        return Ok((facts.counts.deletions_planned > facts.counts.deleted).then_some(closed));
+    }
+    let limit = context.copier.target.capabilities().delete_batch.clamp(1, DELETE_BATCH);
+    let mut before = None;
+    loop {
+        let batch = context.journal().deletions(before.as_ref(), limit).await?;
+        let Some(lowest) = batch.last().map(|deletion| deletion.key.clone()) else { return Ok(None) };
+        if context.options.dry_run {
+            for deletion in &batch {
+                tell(context, deletion, What::Deleted);
+            }
+            before = Some(lowest);
+            continue;
+        }
+        let counts = delete_batch(context, &batch).await?;
+        context.journal().add_counts(counts).await?;
+        context.journal().forget_deletions(&lowest).await?;
+    }
+}
+
+async fn delete_batch(context: &Context, batch: &[Deletion]) -> Result<Counts, JobError> {
+    let copier = &context.copier;
+    let (gone, mut counts) = confirm_gone(context, batch).await?;
+    let keys: Vec<_> = gone.iter().map(|deletion| deletion.key.clone()).collect();
+    if keys.is_empty() {
+        return Ok(counts);
+    }
+    let outcomes = copier
+        .retry(|| async {
+            copier.target_pace.request().await;
+            copier.target.delete(&keys).await
+        })
+        .await?;
+    if outcomes.len() != gone.len() {
+        return Err(StoreError::bug("a store did not tell of each deletion what came of it").into());
+    }
+    for (deletion, outcome) in gone.into_iter().zip(outcomes) {
+        counts += account(context, deletion, outcome);
+    }
+    Ok(counts)
+}
+
+/// Those that the source does not have, by its own word for each key: a listing that ends early and says that it is
+/// whole is found out here, before it costs an object.
+async fn confirm_gone<'a>(context: &Context, batch: &'a [Deletion]) -> Result<(Vec<&'a Deletion>, Counts), JobError> {
+    if !context.options.deletion.confirm {
+        return Ok((batch.iter().collect(), Counts::default()));
+    }
+    let looks = batch.iter().map(|deletion| async move { (deletion, is_gone(context, deletion).await) }.boxed());
+    let looked: Vec<_> = stream::iter(looks).buffered(CONFIRMED_AT_ONCE).collect().await;
+    let (mut gone, mut counts) = (Vec::new(), Counts::default());
+    for (deletion, is_gone) in looked {
+        match is_gone {
+            Ok(true) => gone.push(deletion),
+            Ok(false) => {
+                let reason = "the source has it although its listing did not; it is not deleted".to_owned();
+                tell(context, deletion, What::Failed { word: "listing", reason });
+                counts.failed += 1;
+            }
+            Err(error) => counts += account(context, deletion, Err(error)),
+        }
+    }
+    Ok((gone, counts))
+}
+
+async fn is_gone(context: &Context, deletion: &Deletion) -> StoreResult<bool> {
+    let copier = &context.copier;
+    let head = copier.retry(|| async {
+        copier.source_pace.request().await;
+        copier.source.head(&deletion.key, AttributeSet::NONE).await
+    });
+    match head.await {
+        Ok(_) => Ok(false),
+        // What the source cannot even hold, it does not have.
+        Err(StoreError::Missing { .. } | StoreError::Unholdable { .. }) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+fn account(context: &Context, deletion: &Deletion, outcome: StoreResult<()>) -> Counts {
+    match outcome {
+        Ok(()) => {
+            tell(context, deletion, What::Deleted);
+            Counts { deleted: 1, ..Counts::default() }
+        }
+        // A directory in which something is left, such as what filters exclude, stays.
+        Err(StoreError::Changed { .. }) if deletion.key.is_directory_name() => {
+            Counts { skipped: 1, ..Counts::default() }
+        }
+        Err(error) => {
+            tell(context, deletion, What::Failed { word: error.word(), reason: error.to_string() });
+            Counts { failed: 1, ..Counts::default() }
+        }
+    }
+}
+
+fn tell(context: &Context, deletion: &Deletion, what: What) {
+    let outcome = Outcome { key: deletion.key.clone(), size: deletion.size, what };
+    context.copier.observer.outcome(&outcome);
+}
+
+/// Uploads that no copy goes on with.
+async fn abort_strays(context: &Context) -> Result<(), JobError> {
+    loop {
+        let strays = context.journal().uploads(None, PAGE_ENTRIES).await?;
+        if strays.is_empty() {
+            return Ok(());
+        }
+        for stray in strays {
+            context.copier.retry(|| async { context.copier.abort(&stray.upload).await }).await?;
+        }
+    }
+}
+
+/// Writing into a directory changes its time, so directories get theirs once nothing is written any more.
+async fn give_directories_their_times(context: &Context) -> StoreResult<()> {
+    let copier = &context.copier;
+    let (here, there) = (copier.source.capabilities(), copier.target.capabilities());
+    let both = here.holds.and(there.holds).and(context.options.copy.keep);
+    if !both.has(AttributeKind::Directories) || !both.has(AttributeKind::ModifiedTime) {
+        return Ok(());
+    }
+    let listing = CheckedListing::new(copier.source.clone(), context.options.range.clone(), PAGE_ENTRIES);
+    let listing = tokio::sync::Mutex::new(listing);
+    while let Some(page) = copier.retry(|| async { listing.lock().await.next_page().await }).await? {
+        for entry in page.entries.into_iter().filter(|entry| entry.kind == Kind::Directory) {
+            if let Err(error) = copier.match_directory(&entry).await {
+                tracing::warn!(key = %entry.key, %error, "a directory did not get its attributes");
+            }
+        }
+    }
+    Ok(())
+}

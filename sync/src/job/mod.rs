@@ -1,0 +1,201 @@
+//! A job: everything of a range of keys from one store to another. Workers claim ranges from the journal; when all are
+//! finished, the gate is asked and what it lets through is deleted.
+
+mod feed;
+mod finish;
+mod worker;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use thiserror::Error;
+use tokio::task::JoinSet;
+
+use self::worker::Worker;
+use crate::copy::{Copier, CopyOptions, Ends};
+use crate::counts::Counts;
+use crate::error::StoreError;
+use crate::filter::Filter;
+use crate::gate::{Closed, DeletionPolicy};
+use crate::journal::{JobIdentity, Journal, JournalError, WorkerId};
+use crate::key_range::KeyRange;
+use crate::outcome::Observer;
+use crate::pace::{Pace, PaceLimits};
+use crate::plan::{ComparePolicy, PairCapabilities};
+use crate::store::{Seek, Store};
+
+/// What a job is to do and how. Plain data; each field has a default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobOptions {
+    /// The keys that it is about.
+    pub range: KeyRange,
+    /// Which of them.
+    pub filter: Filter,
+    /// How entries are compared, and what may be written and deleted.
+    pub policy: ComparePolicy,
+    /// When planned deletions are carried out.
+    pub deletion: DeletionPolicy,
+    /// How copies are made.
+    pub copy: CopyOptions,
+    /// The source's limits.
+    pub source_pace: PaceLimits,
+    /// The target's limits.
+    pub target_pace: PaceLimits,
+    /// How many ranges are worked on at once.
+    pub workers: usize,
+    /// Whether nothing is changed, only told.
+    pub dry_run: bool,
+    /// Spreads retries.
+    pub seed: u64,
+}
+
+/// Two stores and what is to be done.
+#[derive(Debug)]
+pub struct Job {
+    source: Arc<dyn Store>,
+    target: Arc<dyn Store>,
+    options: JobOptions,
+}
+
+/// How a job ended.
+#[derive(Debug, Clone)]
+pub struct Summary {
+    /// What was counted, also by earlier runs of the same job.
+    pub counts: Counts,
+    /// Whether every range was finished.
+    pub complete: bool,
+    /// Why planned deletions were not carried out, if they were not.
+    pub closed: Option<Closed>,
+    /// What ended the job early.
+    pub error: Option<StoreError>,
+}
+
+/// Why a job could not run.
+#[derive(Debug, Clone, Error)]
+pub enum JobError {
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A store, before or after the work on ranges.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What all workers of a job share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) copier: Arc<Copier>,
+    pub(crate) options: JobOptions,
+    pub(crate) can: PairCapabilities,
+    /// Whether ranges can be split.
+    pub(crate) splits: bool,
+    /// What ends the job early: the first of them.
+    stopped: Mutex<Option<StoreError>>,
+}
+
+impl Default for JobOptions {
+    fn default() -> Self {
+        Self {
+            range: KeyRange::all(),
+            filter: Filter::all(),
+            policy: ComparePolicy::default(),
+            deletion: DeletionPolicy::default(),
+            copy: CopyOptions::default(),
+            source_pace: PaceLimits::default(),
+            target_pace: PaceLimits::default(),
+            workers: 4,
+            dry_run: false,
+            seed: 0,
+        }
+    }
+}
+
+impl Summary {
+    /// Whether everything that was asked for was done.
+    pub fn is_clean(&self) -> bool {
+        let counts = &self.counts;
+        self.complete && self.closed.is_none() && counts.failed + counts.unlisted + counts.conflicts == 0
+    }
+}
+
+impl Job {
+    /// A job from one store to another.
+    pub fn new(source: Arc<dyn Store>, target: Arc<dyn Store>, options: JobOptions) -> Self {
+        Self { source, target, options }
+    }
+
+    /// What tells this job from others.
+    pub fn identity(&self) -> JobIdentity {
+        let JobOptions { range, filter, policy, deletion, copy, dry_run, .. } = &self.options;
+        let description = format!("{} to {}, {range}", self.source.name(), self.target.name());
+        let all = format!(
+            "{description} {:?} {policy:?} {deletion:?} {:?} {:?} {dry_run}",
+            filter.spec(),
+            copy.keep,
+            copy.verify
+        );
+        JobIdentity { fingerprint: *blake3::hash(all.as_bytes()).as_bytes(), description, range: range.clone() }
+    }
+
+    /// Runs the job, or goes on with it, until its end or until it cannot go on.
+    pub async fn run(&self, journal: Arc<dyn Journal>, observer: Arc<dyn Observer>) -> Result<Summary, JobError> {
+        journal.open(&self.identity()).await?;
+        let context = Arc::new(self.context(Arc::clone(&journal), observer));
+        let mut workers = JoinSet::new();
+        for number in 0..self.options.workers.max(1) {
+            let worker = Worker::new(Arc::clone(&context), WorkerId(format!("worker {number}")));
+            workers.spawn(worker.run());
+        }
+        while let Some(ended) = workers.join_next().await {
+            let ended = ended.map_err(|error| StoreError::bug(format!("a worker ended: {error}")))?;
+            if let Err(error) = ended {
+                context.stop(StoreError::unavailable("the journal", "go on", &error));
+                return Err(error.into());
+            }
+        }
+        finish::finish(&context).await
+    }
+
+    fn context(&self, journal: Arc<dyn Journal>, observer: Arc<dyn Observer>) -> Context {
+        let (here, there) = (self.source.capabilities(), self.target.capabilities());
+        let can = PairCapabilities {
+            target_holds: there.holds,
+            same_times: here.lists_source_times && there.lists_source_times,
+            time_precision: std::time::Duration::from_nanos(here.time_precision_ns.max(there.time_precision_ns)),
+        };
+        let splits = here.seek == Seek::Anywhere && there.seek == Seek::Anywhere;
+        let ends = Ends {
+            source: Arc::clone(&self.source),
+            target: Arc::clone(&self.target),
+            journal,
+            observer,
+            source_pace: Arc::new(Pace::new(self.options.source_pace)),
+            target_pace: Arc::new(Pace::new(self.options.target_pace)),
+        };
+        let copier = Arc::new(Copier::new(ends, self.options.copy, self.options.seed));
+        Context { copier, options: self.options.clone(), can, splits, stopped: Mutex::new(None) }
+    }
+}
+
+impl Context {
+    /// Ends the job early, for this reason unless it has one.
+    pub(crate) fn stop(&self, reason: StoreError) {
+        self.stopped.lock().get_or_insert(reason);
+    }
+
+    /// Why the job ends early, if it does.
+    pub(crate) fn stopped(&self) -> Option<StoreError> {
+        self.stopped.lock().clone()
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.lock().is_some()
+    }
+
+    pub(crate) fn journal(&self) -> &dyn Journal {
+        self.copier.journal.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! Planned deletions: rows of some kilobytes, each under the first of its keys. What was settled never overlaps, so
+//! neither do the rows, and reading them from the last to the first gives descending keys.
+
+use farshore_meta::engine::Isolation;
+
+use super::keys::{self, Table};
+use super::rows::{Rows, Step, Walk};
+use super::{EngineJournal, records};
+use crate::journal::{DELETIONS_TOO_EARLY, Deletion, JournalError};
+use crate::key::Key;
+
+/// Bytes of one row: small beside a value's limit, large beside the cost of a row.
+const CHUNK_BYTES: usize = 16 << 10;
+/// Rows of one page when they are read: as many as may be read in vain.
+const CHUNKS_READ: usize = 4;
+
+/// Adds deletions that were settled: in ascending order, of a span in which none was before.
+pub(super) fn spool(rows: &mut Rows, deletions: &[Deletion]) {
+    let (mut bytes, mut start) = (0, 0);
+    for (at, deletion) in deletions.iter().enumerate() {
+        bytes += deletion.journal_bytes();
+        if bytes >= CHUNK_BYTES || at + 1 == deletions.len() {
+            let chunk = &deletions[start..=at];
+            rows.set(&keys::deletions(&chunk[0].key), &records::encode_deletions(chunk));
+            (bytes, start) = (0, at + 1);
+        }
+    }
+}
+
+impl EngineJournal {
+    pub(super) async fn deletions_in(
+        &self,
+        rows: &mut Rows,
+        before: Option<&Key>,
+        limit: usize,
+    ) -> Step<Vec<Deletion>> {
+        self.header(rows).await?;
+        let mut unfinished = Walk::table(Table::Range, Isolation::Snapshot).limit(1);
+        if !rows.page(&mut unfinished).await?.is_empty() {
+            return Err(JournalError::invalid(DELETIONS_TOO_EARLY).into());
+        }
+        let end = before.map_or_else(|| Table::Deletions.end(), keys::deletions);
+        let walk = Walk::between(Table::Deletions.prefix(), end, Isolation::Snapshot);
+        let mut walk = walk.reverse().limit(CHUNKS_READ);
+        let mut last = Vec::new();
+        while last.len() < limit {
+            let page = rows.page(&mut walk).await?;
+            if page.is_empty() {
+                break;
+            }
+            for (_, value) in page {
+                let chunk = records::decode_deletions(&value)?.into_iter().rev();
+                last.extend(chunk.filter(|found| before.is_none_or(|before| found.key < *before)));
+            }
+        }
+        last.truncate(limit);
+        Ok(last)
+    }
+
+    pub(super) async fn forget_deletions_in(&self, rows: &mut Rows, from: &Key) -> Step<()> {
+        self.header(rows).await?;
+        let row = keys::deletions(from);
+        rows.clear_range(&row, &Table::Deletions.end());
+        let walk = Walk::between(Table::Deletions.prefix(), row, Isolation::Serialisable);
+        let Some((row, value)) = rows.page(&mut walk.reverse().limit(1)).await?.pop() else { return Ok(()) };
+        let mut chunk = records::decode_deletions(&value)?;
+        let before = chunk.len();
+        chunk.retain(|deletion| deletion.key < *from);
+        if chunk.len() < before {
+            rows.set(&row, &records::encode_deletions(&chunk));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,57 @@
+//! Sync: copies and compares any store with any other, in constant memory, and proves it.
+//!
+//! Safety: no object is called right whose bytes were not checksummed on their way, and nothing is deleted on the
+//! word of a listing that was not whole, in order and without error on both sides. Names, listings and bodies are
+//! input: they give errors, never panics. `docs/design/0003-sync.md` says why things are as they are.
+//! Read `key.rs`, `key_range.rs` and `entry.rs` first, then `store/mod.rs`, which is the contract of all stores, then
+//! the decisions `merge.rs`, `plan.rs`, `split.rs`, `frontier.rs` and `gate.rs`, and last `copy/` and `job/`, which act.
+
+mod attributes;
+mod checksum;
+mod copy;
+mod counts;
+mod digest;
+mod entry;
+mod error;
+mod filter;
+mod frontier;
+mod gate;
+mod job;
+pub mod journal;
+mod key;
+mod key_range;
+pub mod limits;
+mod merge;
+mod outcome;
+mod pace;
+mod parts;
+mod plan;
+mod retry;
+mod split;
+pub mod store;
+mod timestamp;
+
+pub use attributes::{AttributeKind, AttributeSet, Attributes, ContentHeaders, Posix};
+pub use checksum::{Agreement, Algorithm, Checksum, Checksums, Scope};
+pub use copy::{CopyOptions, Verify};
+pub use counts::Counts;
+pub use digest::{Extra, Hasher, PartDigest, checksum_of, combine};
+pub use entry::{ETag, Entry, FileId, Identity, Kind, Object, VersionId};
+pub use error::{Remedy, Result, StoreError};
+pub use filter::{Filter, FilterError, FilterSpec, Rule, Shard};
+pub use frontier::{Ended, Frontier, Ticket};
+pub use gate::{Closed, DeletionPolicy, ListingFacts, MaxDelete, may_delete};
+pub use job::{Job, JobError, JobOptions, Summary};
+pub use key::{Key, KeyError};
+pub use key_range::{KeyRange, place_after};
+pub use merge::{Merge, Pair, Side, Step};
+pub use outcome::{Observer, Outcome, Silent, What};
+pub use pace::{Concurrency, Pace, PaceLimits};
+pub use parts::Cut;
+pub use plan::{
+    Compare, ComparePolicy, Conflict, CopyReason, Decision, Directories, PairCapabilities, Skip, Write, decide,
+};
+pub use retry::{Dice, RetryPolicy};
+pub use split::{Split, Splitter};
+pub use store::Store;
+pub use timestamp::Timestamp;

@@ -1,0 +1,110 @@
+//! Every limit of sync, each with its reason. Memory is constant in the number of objects because each queue, page,
+//! window and cache is bounded by one of these.
+
+use std::time::Duration;
+
+/// The longest key: what S3, GCS and Azure (1,024 characters) take.
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// The most entries of one page: what S3 gives at most; a page of it is some 300 KiB in memory.
+pub const PAGE_ENTRIES: usize = 1000;
+
+/// Bytes of one chunk of a stream: large enough that a system call and a hash's start are nothing beside it, small
+/// enough that hundreds of streams fit in memory.
+pub const CHUNK_BYTES: usize = 128 * 1024;
+
+/// Objects up to this size are sent in one request, from memory, so that a failed request is sent again at once.
+pub const WHOLE_PUT_BYTES: u64 = 8 << 20;
+
+/// The smallest part of a multipart upload that sync makes: 8 MiB is past the point where a request's cost matters.
+pub const MIN_PART_BYTES: u64 = 8 << 20;
+
+/// The most deletions in one request: what S3 takes.
+pub const DELETE_BATCH: usize = 1000;
+
+/// Longest time in which a store must give the next bytes of a body before the request counts as failed.
+pub const STALL_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// The most failures that a journal in memory keeps; all are counted and in the report. Some 100 bytes each.
+pub const MEMORY_JOURNAL_FAILURES: usize = 10_000;
+
+/// The most that is settled in one step, as [`crate::journal::Settled::journal_bytes`] counts: a step is one
+/// transaction, which no engine takes over 10 MB; the rest is room for rows' keys. Who has more settles earlier.
+pub const MAX_SETTLED_BYTES: usize = 6_000_000;
+
+/// The journal hears of the frontier once what was settled takes this much of it: half of what it takes at most.
+pub const SETTLE_BYTES: usize = MAX_SETTLED_BYTES / 2;
+
+/// How long a claim lives after its worker's last sign of life: longer than any pause that a healthy machine makes,
+/// short enough that a dead worker's range is not waited for.
+pub const LEASE: Duration = Duration::from_secs(30);
+
+/// How often a worker gives a sign of life on each claim: two may be lost.
+pub const RENEW_EVERY: Duration = Duration::from_secs(10);
+
+/// The longest name of a worker: it is in the key of a row.
+pub const MAX_WORKER_BYTES: usize = 256;
+
+/// The longest reason of a failure that a journal keeps; the rest is cut off. A row takes 100,000 bytes.
+pub const MAX_REASON_BYTES: usize = 8_000;
+
+/// The most names that a walk over a local tree keeps in memory: a directory of a million is read eight times, each
+/// time for the next names, and twice as many as these take some 8 MiB while they are picked.
+pub const WALK_NAMES: usize = 131_072;
+
+/// The directories that a walk keeps open, innermost first: few trees are deeper, and descriptors are scarce.
+pub const OPEN_DIRECTORIES: usize = 8;
+
+/// What one system call reads of a directory.
+pub const DIRECTORY_BUFFER_BYTES: usize = 64 * 1024;
+
+/// The walks over a local tree that wait for their next page; one that is pushed out costs its directories' names again.
+pub const OPEN_WALKS: usize = 16;
+
+/// Chunks of a body that wait for a disk, or for a reader: enough that neither waits for the other in turn.
+pub const QUEUED_CHUNKS: usize = 4;
+
+/// Local files up to this size are read at once, in memory, instead of by a task of their own.
+pub const INLINE_READ_BYTES: u64 = 256 * 1024;
+
+/// The most probes for one split: ten find the prefix that all keys have, and each further one halves what is left.
+pub const SPLIT_PROBES: u32 = 32;
+
+/// Bytes of objects and parts that are in memory at once, for all copies of a process.
+pub const COPY_MEMORY_BYTES: usize = 64 << 20;
+
+/// How often an object that changes while it is copied is looked at again before it is reported.
+pub const LOOKS_AGAIN: usize = 4;
+
+/// The parts of one object that are under way at once: eight of 8 MiB fill the memory for copies.
+pub const PARTS_AT_ONCE: usize = 8;
+
+/// The inodes with several names that are remembered: some 100 bytes each. Further ones are copied for each name.
+pub const LINKS_KEPT: usize = 262_144;
+
+/// The locks among which inodes with several names are spread.
+pub const LINK_LOCKS: usize = 64;
+
+/// Pages that a listing is ahead of its merge: one comes while the one before is merged.
+pub const PAGES_AHEAD: usize = 1;
+
+/// Copies of one worker that have begun and not ended; how many of them run is found by trying (`pace.rs`).
+pub const COPIES_AT_ONCE: usize = 128;
+
+/// Keys of one worker above its frontier: what is done again at most after a kill, and some 100 bytes each.
+pub const FRONTIER_KEYS: usize = 16_384;
+
+/// The journal hears of the frontier after this many keys: a transaction for each thousand costs little.
+pub const SETTLE_KEYS: usize = 10_000;
+
+/// And after this time, so that little is done again where keys are few and large.
+pub const SETTLE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A worker that finds no range asks again after this pause.
+pub const CLAIM_PAUSE: Duration = Duration::from_millis(50);
+
+/// A worker looks every so many pages whether another wants a part of its range: a split costs some ten requests.
+pub const SPLIT_PAGES: u32 = 8;
+
+/// Keys that the source is asked for at once before they are deleted.
+pub const CONFIRMED_AT_ONCE: usize = 32;

@@ -1,0 +1,320 @@
+//! The plan: what is to be done with a pair of entries, and why. A pure decision; nothing is read or asked here.
+
+use std::time::Duration;
+
+use crate::attributes::{AttributeKind, AttributeSet};
+use crate::checksum::{Agreement, Algorithm};
+use crate::entry::{Entry, Kind};
+use crate::merge::Pair;
+
+/// How entries are compared, and what may be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComparePolicy {
+    /// What makes two objects equal.
+    pub by: Compare,
+    /// Times that are no further apart are equal.
+    pub time_tolerance: Duration,
+    /// Which of both may be written.
+    pub write: Write,
+    /// Whether a target that is newer than its source stays (`--update`).
+    pub keep_newer: bool,
+    /// Whether what the source does not have is deleted.
+    pub delete: bool,
+    /// What becomes of directories.
+    pub directories: Directories,
+}
+
+/// What makes two objects equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compare {
+    /// Size and time.
+    SizeAndTime,
+    /// Size alone.
+    Size,
+    /// Size and checksums; where the listings do not tell any that both know, they are looked up or computed.
+    Checksum,
+    /// Nothing: all is copied (`--force`).
+    Never,
+}
+
+/// Which objects may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    /// All.
+    All,
+    /// Those that the target has (`--existing`).
+    Existing,
+    /// Those that the target does not have (`--ignore-existing`).
+    New,
+}
+
+/// What becomes of the source's directories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Directories {
+    /// They are made at the target, as directories or as objects whose key ends with a slash.
+    Keep,
+    /// They are left to come from the objects in them.
+    Leave,
+}
+
+/// What the two stores hold and can tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PairCapabilities {
+    /// What the target holds.
+    pub target_holds: AttributeSet,
+    /// Whether the listed times of both sides are those of the source's writing.
+    pub same_times: bool,
+    /// The coarser precision of both sides' times.
+    pub time_precision: Duration,
+}
+
+/// What is to be done with a pair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Copy the source to the target.
+    Copy(Entry, CopyReason),
+    /// Find checksums that both sides know, and copy if they differ.
+    CompareContents(Entry, Entry),
+    /// The bytes are equal; give the target the source's attributes.
+    UpdateMetadata(Entry, Entry),
+    /// Nothing.
+    Skip(Skip),
+    /// Delete from the target, once the gate opens.
+    Delete(Entry),
+    /// A person has to decide.
+    Conflict(Entry, Conflict),
+}
+
+/// Why an object is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyReason {
+    /// The target does not have it.
+    New,
+    /// Its size differs.
+    Size,
+    /// It was written at another time.
+    Time,
+    /// A checksum differs.
+    Checksum(Algorithm),
+    /// The bytes differ, or what is known of them after a second look.
+    Contents,
+    /// It is a file there and a link here, or the like.
+    Kind,
+    /// Where a symbolic link points.
+    LinkTarget,
+    /// All is copied.
+    Forced,
+}
+
+/// Why nothing is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// Both are equal.
+    Equal,
+    /// The target's is newer.
+    TargetIsNewer,
+    /// The target has it, and only new objects are written.
+    Exists,
+    /// The target does not have it, and only existing objects are written.
+    New,
+    /// The source does not have it, and nothing is deleted.
+    Kept,
+    /// A directory that comes from what is in it.
+    Directory,
+}
+
+/// Why a person has to decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conflict {
+    /// A symbolic link, which the target does not hold.
+    SymlinkNotHeld,
+}
+
+impl Default for ComparePolicy {
+    fn default() -> Self {
+        Self {
+            by: Compare::SizeAndTime,
+            time_tolerance: Duration::ZERO,
+            write: Write::All,
+            keep_newer: false,
+            delete: false,
+            directories: Directories::Keep,
+        }
+    }
+}
+
+/// What is to be done with a pair.
+pub fn decide(pair: Pair, policy: &ComparePolicy, can: &PairCapabilities) -> Decision {
+    match pair {
+        Pair::Source(source) => decide_new(source, policy, can),
+        Pair::Target { entry, implied } => decide_surplus(entry, implied, policy),
+        Pair::Both(source, target) => decide_both(source, target, policy, can),
+    }
+}
+
+fn decide_new(source: Entry, policy: &ComparePolicy, can: &PairCapabilities) -> Decision {
+    if policy.write == Write::Existing {
+        return Decision::Skip(Skip::New);
+    }
+    match source.kind {
+        Kind::Directory if policy.directories == Directories::Leave => Decision::Skip(Skip::Directory),
+        Kind::Symlink { .. } if !can.target_holds.has(AttributeKind::Symlinks) => {
+            Decision::Conflict(source, Conflict::SymlinkNotHeld)
+        }
+        _ => Decision::Copy(source, CopyReason::New),
+    }
+}
+
+fn decide_surplus(target: Entry, implied: bool, policy: &ComparePolicy) -> Decision {
+    match (implied, policy.delete) {
+        (true, _) => Decision::Skip(Skip::Directory),
+        (false, true) => Decision::Delete(target),
+        (false, false) => Decision::Skip(Skip::Kept),
+    }
+}
+
+fn decide_both(source: Entry, target: Entry, policy: &ComparePolicy, can: &PairCapabilities) -> Decision {
+    if policy.write == Write::New {
+        return Decision::Skip(Skip::Exists);
+    }
+    if let Kind::Symlink { .. } = source.kind
+        && !can.target_holds.has(AttributeKind::Symlinks)
+    {
+        return Decision::Conflict(source, Conflict::SymlinkNotHeld);
+    }
+    if policy.by == Compare::Never && source.kind != Kind::Directory {
+        return Decision::Copy(source, CopyReason::Forced);
+    }
+    match (&source.kind, &target.kind) {
+        (Kind::Object, Kind::Object) => decide_objects(source, target, policy, can),
+        // A directory is the same as the empty object whose key ends with a slash.
+        _ if is_directory(&source) && is_directory(&target) => Decision::Skip(Skip::Equal),
+        (Kind::Symlink { target: here }, Kind::Symlink { target: there }) => {
+            if here == there {
+                Decision::Skip(Skip::Equal)
+            } else {
+                Decision::Copy(source, CopyReason::LinkTarget)
+            }
+        }
+        _ => Decision::Copy(source, CopyReason::Kind),
+    }
+}
+
+fn is_directory(entry: &Entry) -> bool {
+    entry.kind == Kind::Directory || (entry.kind == Kind::Object && entry.size == 0 && entry.key.is_directory_name())
+}
+
+fn decide_objects(source: Entry, target: Entry, policy: &ComparePolicy, can: &PairCapabilities) -> Decision {
+    let newer = target.modified.zip(source.modified).is_some_and(|(target, source)| target > source);
+    if policy.keep_newer && newer && !same_time(&source, &target, policy, can) {
+        return Decision::Skip(Skip::TargetIsNewer);
+    }
+    if source.size != target.size {
+        return Decision::Copy(source, CopyReason::Size);
+    }
+    // What both listings tell of the bytes counts, whatever the policy: a difference is one.
+    let agreement = source.checksums.agreement(&target.checksums);
+    match (policy.by, agreement) {
+        (_, Agreement::Different(algorithm)) => Decision::Copy(source, CopyReason::Checksum(algorithm)),
+        (Compare::Checksum, Agreement::Unknown) => Decision::CompareContents(source, target),
+        (Compare::SizeAndTime, agreement) if !same_time(&source, &target, policy, can) => match agreement {
+            Agreement::Equal if can.same_times => Decision::UpdateMetadata(source, target),
+            Agreement::Equal => Decision::Skip(Skip::Equal),
+            _ => Decision::Copy(source, CopyReason::Time),
+        },
+        _ => Decision::Skip(Skip::Equal),
+    }
+}
+
+/// Whether the times say that the target is a copy of this source. Where a store's times are those of copying, any
+/// time that is not before the source's will do.
+fn same_time(source: &Entry, target: &Entry, policy: &ComparePolicy, can: &PairCapabilities) -> bool {
+    let Some((source, target)) = source.modified.zip(target.modified) else { return false };
+    let tolerance = policy.time_tolerance.max(can.time_precision);
+    if can.same_times {
+        // Precision is a step: times that are less than one step apart are the same.
+        return source.distance(target) <= policy.time_tolerance || source.distance(target) < tolerance;
+    }
+    target >= source.before(tolerance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checksum::{Checksum, Checksums};
+    use crate::key::Key;
+    use crate::timestamp::Timestamp;
+
+    fn entry(size: u64, seconds: i64) -> Entry {
+        Entry { modified: Some(Timestamp::new(seconds, 0)), ..Entry::object(Key::try_from("k").unwrap(), size) }
+    }
+
+    fn both(source: &Entry, target: &Entry, policy: &ComparePolicy, same_times: bool) -> Decision {
+        let can =
+            PairCapabilities { target_holds: AttributeSet::NONE, same_times, time_precision: Duration::from_nanos(1) };
+        decide(Pair::Both(source.clone(), target.clone()), policy, &can)
+    }
+
+    fn with_crc(entry: Entry, crc: u32) -> Entry {
+        Entry { checksums: Checksums::none().with(Checksum::Crc32c(crc)), ..entry }
+    }
+
+    #[test]
+    fn size_and_time_decide_by_default() {
+        let policy = ComparePolicy::default();
+        let source = entry(1, 10);
+        assert_eq!(both(&source, &entry(1, 10), &policy, true), Decision::Skip(Skip::Equal));
+        assert_eq!(both(&source, &entry(2, 10), &policy, true), Decision::Copy(source.clone(), CopyReason::Size));
+        assert_eq!(both(&source, &entry(1, 11), &policy, true), Decision::Copy(source.clone(), CopyReason::Time));
+        // An object store's time is when it was copied.
+        assert_eq!(both(&source, &entry(1, 11), &policy, false), Decision::Skip(Skip::Equal));
+        assert_eq!(both(&source, &entry(1, 9), &policy, false), Decision::Copy(source.clone(), CopyReason::Time));
+        let unknown = Entry { modified: None, ..entry(1, 0) };
+        assert_eq!(both(&source, &unknown, &policy, true), Decision::Copy(source.clone(), CopyReason::Time));
+        let tolerant = ComparePolicy { time_tolerance: Duration::from_secs(1), ..policy };
+        assert_eq!(both(&source, &entry(1, 11), &tolerant, true), Decision::Skip(Skip::Equal));
+    }
+
+    #[test]
+    fn known_checksums_outrank_times() {
+        let policy = ComparePolicy::default();
+        let (one, same, other) = (with_crc(entry(1, 10), 1), with_crc(entry(1, 20), 1), with_crc(entry(1, 10), 2));
+        assert!(matches!(both(&one, &other, &policy, true), Decision::Copy(_, CopyReason::Checksum(_))));
+        assert!(matches!(both(&one, &same, &policy, true), Decision::UpdateMetadata(..)));
+        let checksum = ComparePolicy { by: Compare::Checksum, ..policy };
+        assert_eq!(both(&one, &same, &checksum, true), Decision::Skip(Skip::Equal));
+        assert!(matches!(both(&one, &entry(1, 10), &checksum, true), Decision::CompareContents(..)));
+    }
+
+    #[test]
+    fn policies_leave_alone_what_they_say() {
+        let (source, target) = (entry(1, 10), entry(2, 20));
+        let policy = |change: fn(&mut ComparePolicy)| {
+            let mut policy = ComparePolicy::default();
+            change(&mut policy);
+            policy
+        };
+        let update = policy(|policy| policy.keep_newer = true);
+        assert_eq!(both(&source, &target, &update, true), Decision::Skip(Skip::TargetIsNewer));
+        let new = policy(|policy| policy.write = Write::New);
+        assert_eq!(both(&source, &target, &new, true), Decision::Skip(Skip::Exists));
+        let forced = policy(|policy| policy.by = Compare::Never);
+        assert!(matches!(both(&source, &source, &forced, true), Decision::Copy(_, CopyReason::Forced)));
+        let size = policy(|policy| policy.by = Compare::Size);
+        assert_eq!(both(&source, &entry(1, 99), &size, true), Decision::Skip(Skip::Equal));
+    }
+
+    #[test]
+    fn deletions_are_only_planned_when_asked_for() {
+        let can =
+            PairCapabilities { target_holds: AttributeSet::NONE, same_times: true, time_precision: Duration::ZERO };
+        let surplus = |implied| Pair::Target { entry: entry(1, 1), implied };
+        let keep = ComparePolicy::default();
+        let delete = ComparePolicy { delete: true, ..keep.clone() };
+        assert_eq!(decide(surplus(false), &keep, &can), Decision::Skip(Skip::Kept));
+        assert_eq!(decide(surplus(false), &delete, &can), Decision::Delete(entry(1, 1)));
+        assert_eq!(decide(surplus(true), &delete, &can), Decision::Skip(Skip::Directory));
+        let link = Entry { kind: Kind::Symlink { target: "x".into() }, ..entry(0, 1) };
+        assert!(matches!(decide(Pair::Source(link), &keep, &can), Decision::Conflict(_, Conflict::SymlinkNotHeld)));
+    }
+}

@@ -1,0 +1,98 @@
+//! Requests for pages of a listing, and the pages.
+
+use bytes::Bytes;
+
+use crate::entry::Entry;
+use crate::key::escaped;
+use crate::key_range::{KeyRange, place_after};
+use crate::limits::PAGE_ENTRIES;
+
+/// What to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListRequest {
+    /// The keys; the page begins at the first of them.
+    pub range: KeyRange,
+    /// The most entries wanted, at least 1; a page may have fewer although more follow.
+    pub limit: usize,
+    /// What the page before gave for this very place. A hint, which spares the store's work and may be lost.
+    pub token: Option<Bytes>,
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListPage {
+    /// The entries in the order of their keys. May be empty although more follow.
+    pub entries: Vec<Entry>,
+    /// Names within the page's part of the range that could not be looked at or are no keys.
+    pub unlisted: Vec<Unlisted>,
+    /// Whether this is all.
+    pub end: PageEnd,
+}
+
+/// Whether a page is the last of its range.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PageEnd {
+    /// The store says that the range has no more.
+    Complete,
+    /// The next page starts here.
+    More {
+        /// The first place of the next page: after the page's last entry and after the page's own start.
+        next: Bytes,
+        /// A hint for the next request.
+        token: Option<Bytes>,
+    },
+}
+
+/// A part of a store that could not be listed, such as a directory that may not be read. It is reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unlisted {
+    /// Where, in the printable form of keys.
+    pub place: String,
+    /// Why.
+    pub reason: String,
+    /// Whether keys may lie there that were not listed: then the listing is incomplete, and nothing is deleted.
+    pub hides_keys: bool,
+}
+
+impl Unlisted {
+    /// A place where keys may lie that were not listed.
+    pub fn incomplete(place: &[u8], reason: &str) -> Self {
+        Self { place: escaped(place), reason: reason.to_owned(), hides_keys: true }
+    }
+
+    /// Something that is no object and hides none.
+    pub fn harmless(place: &[u8], reason: &str) -> Self {
+        Self { hides_keys: false, ..Self::incomplete(place, reason) }
+    }
+}
+
+impl ListRequest {
+    /// The first page of a range, with the usual limit.
+    pub fn first(range: KeyRange) -> Self {
+        Self { range, limit: PAGE_ENTRIES, token: None }
+    }
+
+    /// The page that follows one of this request; none after the last.
+    pub fn following(&self, page: &ListPage) -> Option<Self> {
+        match &page.end {
+            PageEnd::Complete => None,
+            PageEnd::More { next, token } => {
+                Some(Self { range: self.range.from(next.clone()), limit: self.limit, token: token.clone() })
+            }
+        }
+    }
+}
+
+impl ListPage {
+    /// A page after which nothing comes.
+    pub fn last(entries: Vec<Entry>) -> Self {
+        Self { entries, unlisted: Vec::new(), end: PageEnd::Complete }
+    }
+
+    /// A page that the next one follows right after its last entry; one without entries is the last.
+    pub fn with_more(entries: Vec<Entry>, token: Option<Bytes>) -> Self {
+        let next = entries.last().map(|entry| place_after(&entry.key));
+        let end = next.map_or(PageEnd::Complete, |next| PageEnd::More { next, token });
+        Self { entries, unlisted: Vec::new(), end }
+    }
+}

@@ -1,0 +1,351 @@
+//! The local store: a directory of this machine, listed in the order of keys however large its directories are,
+//! written atomically, with all that a filesystem keeps of a file.
+
+mod inode;
+mod names;
+mod reading;
+mod root;
+mod temporary;
+mod walk;
+mod writing;
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use parking_lot::Mutex;
+use rustix::fs::{AtFlags, OFlags, syncfs, unlinkat};
+use rustix::io::Errno;
+use tokio::sync::mpsc;
+
+use self::root::{Root, io_error};
+use self::walk::Walk;
+use self::writing::Writer;
+use super::{
+    Body, ByteStream, Capabilities, Condition, ListPage, ListRequest, PageEnd, PutRequest, ReadRequest, Reading, Seek,
+    Store, Stored,
+};
+use crate::attributes::{AttributeKind, AttributeSet, Attributes};
+use crate::entry::{Identity, Kind, Object};
+use crate::error::{Result, StoreError};
+use crate::key::Key;
+use crate::limits::{OPEN_WALKS, QUEUED_CHUNKS};
+
+/// A directory of this machine.
+#[derive(Debug)]
+pub struct LocalStore {
+    root: Arc<Root>,
+    options: LocalOptions,
+    capabilities: Capabilities,
+    walks: Arc<Mutex<Walks>>,
+}
+
+/// How a local store is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocalOptions {
+    /// When what was written is durable.
+    pub durability: Durability,
+    /// Whether temporary files that killed writers left are removed as they are met: for a store that is written to.
+    pub sweep: bool,
+}
+
+/// When what was written survives a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// When `put` returns: each file and its directory are synced.
+    Each,
+    /// When `flush` returns: the filesystem is synced as a whole.
+    AtFlush,
+}
+
+/// Walks that wait for their next page, the oldest first.
+#[derive(Debug, Default)]
+struct Walks {
+    waiting: VecDeque<(u64, Walk)>,
+    next_token: u64,
+}
+
+impl Default for LocalOptions {
+    fn default() -> Self {
+        Self { durability: Durability::Each, sweep: true }
+    }
+}
+
+impl LocalStore {
+    /// Opens a directory that is there. That it is not there is an error, also for a target: a disk that is not
+    /// mounted looks like it.
+    pub fn open(path: &Path, options: LocalOptions) -> Result<Self> {
+        let root = Arc::new(Root::open(path)?);
+        Ok(Self { root, options, capabilities: capabilities(), walks: Arc::default() })
+    }
+
+    /// Runs what may wait for the disk where that is allowed.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Arc<Root>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let root = Arc::clone(&self.root);
+        let done = tokio::task::spawn_blocking(move || act(&root)).await;
+        done.unwrap_or_else(|error| Err(StoreError::unavailable(self.name(), "go on", &error)))
+    }
+
+    /// Writes a file whose bytes come as a stream: they are awaited here and written where waiting is allowed.
+    async fn put_stream(&self, request: &PutRequest, mut bytes: ByteStream) -> Result<Stored> {
+        let (sender, mut receiver) = mpsc::channel::<Option<Bytes>>(QUEUED_CHUNKS);
+        let (request, options) = (request.clone(), self.options);
+        let write = self.blocking(move |root| {
+            let mut writer = Writer::begin(root, options, &request)?;
+            while let Some(chunk) = receiver.blocking_recv() {
+                match chunk {
+                    Some(chunk) => writer.write(&chunk)?,
+                    None => return writer.finish(),
+                }
+            }
+            // The sender went without saying that all bytes came.
+            Err(StoreError::unavailable(root.name(), format!("write {}", request.key), "its bytes stopped coming"))
+        });
+        let feed = async move {
+            while let Some(chunk) = bytes.try_next().await? {
+                if sender.send(Some(chunk)).await.is_err() {
+                    return Ok(()); // The writer says why it ended.
+                }
+            }
+            let told = sender.send(None).await;
+            drop(told);
+            Ok(())
+        };
+        let (fed, written) = futures::join!(feed, write);
+        fed.and(written)
+    }
+}
+
+fn capabilities() -> Capabilities {
+    use AttributeKind::{Directories, ExtendedAttributes, HardLinks, Holes, Mode, ModifiedTime, Owner, Symlinks};
+    let all = [Directories, ExtendedAttributes, HardLinks, Holes, Mode, ModifiedTime, Owner, Symlinks];
+    Capabilities {
+        writable: true,
+        seek: Seek::Anywhere,
+        max_put_bytes: u64::MAX,
+        preferred_put_bytes: u64::MAX,
+        holds: AttributeSet::of(&all),
+        lists_source_times: true,
+        time_precision_ns: 1,
+        ..Capabilities::read_only()
+    }
+}
+
+impl Walks {
+    /// The walk that stands at this request's start, if it still waits.
+    fn take(&mut self, request: &ListRequest) -> Option<Walk> {
+        let token = u64::from_be_bytes(request.token.as_deref()?.try_into().ok()?);
+        let index = self.waiting.iter().position(|(known, _)| *known == token)?;
+        let (_, walk) = self.waiting.remove(index)?;
+        let rest = walk.rest();
+        let same = rest.start() == request.range.start()
+            && (rest.end().is_none() || request.range.end().is_some_and(|end| Some(end) <= rest.end()));
+        same.then_some(walk)
+    }
+
+    fn keep(&mut self, walk: Walk) -> Bytes {
+        self.next_token += 1;
+        if self.waiting.len() >= OPEN_WALKS {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back((self.next_token, walk));
+        Bytes::copy_from_slice(&self.next_token.to_be_bytes())
+    }
+}
+
+/// One page of a walk; the walk itself if it is not at its end.
+fn page(root: &Root, mut walk: Walk, limit: usize) -> Result<(ListPage, Option<Walk>)> {
+    let mut page = ListPage::last(Vec::new());
+    while page.entries.len() < limit {
+        let Some(entry) = walk.next(root)? else {
+            page.unlisted = walk.take_unlisted();
+            return Ok((page, None));
+        };
+        page.entries.push(entry);
+    }
+    page.unlisted = walk.take_unlisted();
+    Ok((page, Some(walk)))
+}
+
+#[async_trait]
+impl Store for LocalStore {
+    fn name(&self) -> &str {
+        self.root.name()
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    async fn list(&self, request: &ListRequest) -> Result<ListPage> {
+        let (request, sweep) = (request.clone(), self.options.sweep);
+        let mut walk = self.walks.lock().take(&request).unwrap_or_else(|| Walk::new(request.range.clone(), sweep));
+        if let Some(end) = request.range.end() {
+            walk.narrow(end.clone());
+        }
+        let walks = Arc::clone(&self.walks);
+        self.blocking(move |root| {
+            let (mut page, walk) = page(root, walk, request.limit.max(1))?;
+            if let Some(walk) = walk {
+                let next = walk.rest().start().clone();
+                page.end = PageEnd::More { next, token: Some(walks.lock().keep(walk)) };
+            }
+            Ok(page)
+        })
+        .await
+    }
+
+    async fn head(&self, key: &Key, wanted: AttributeSet) -> Result<Object> {
+        let (key, holds) = (key.clone(), self.capabilities.holds);
+        self.blocking(move |root| head(root, &key, wanted, holds)).await
+    }
+
+    async fn read(&self, request: &ReadRequest) -> Result<Reading> {
+        let request = request.clone();
+        self.blocking(move |root| reading::read(root, &request)).await
+    }
+
+    async fn put(&self, request: &PutRequest, body: Body) -> Result<Stored> {
+        if request.condition != Condition::Always {
+            return Err(self.cannot("write on a condition".to_owned()));
+        }
+        let other = request.kind != Kind::Object || (request.key.is_directory_name() && request.size == 0);
+        let (owned, options) = (request.clone(), self.options);
+        match body {
+            body if other && !body.is_empty() => Err(StoreError::bug(format!("a {} with bytes", request.kind))),
+            _ if other => self.blocking(move |root| writing::put_other(root, options, &owned)).await,
+            Body::Stream { bytes, .. } => self.put_stream(request, bytes).await,
+            Body::Whole(bytes) => {
+                self.blocking(move |root| {
+                    let mut writer = Writer::begin(root, options, &owned)?;
+                    writer.write(&bytes)?;
+                    writer.finish()
+                })
+                .await
+            }
+        }
+    }
+
+    async fn flush(&self) -> Result<()> {
+        match self.options.durability {
+            Durability::Each => Ok(()),
+            Durability::AtFlush => {
+                let synced = |root: &Arc<Root>| syncfs(root.fd()).map_err(|error| io_error(root.name(), "sync", error));
+                self.blocking(synced).await
+            }
+        }
+    }
+
+    async fn link(&self, existing: &Key, new: &Key) -> Result<()> {
+        let (existing, new, options) = (existing.clone(), new.clone(), self.options);
+        self.blocking(move |root| writing::link(root, options, &existing, &new)).await
+    }
+
+    async fn set_attributes(&self, key: &Key, identity: &Identity, attributes: &Attributes) -> Result<Stored> {
+        let (key, identity, attributes) = (key.clone(), identity.clone(), attributes.clone());
+        self.blocking(move |root| set_attributes(root, &key, &identity, &attributes)).await
+    }
+
+    async fn delete(&self, keys: &[Key]) -> Result<Vec<Result<()>>> {
+        let keys = keys.to_vec();
+        self.blocking(move |root| Ok(keys.iter().map(|key| delete(root, key)).collect())).await
+    }
+}
+
+/// What is at a key: its directory, opened, its name there, and its entry.
+fn look(root: &Root, key: &Key) -> Result<(OwnedFd, crate::entry::Entry)> {
+    let place = root.place(key)?;
+    let directory = root.open_directory(place.directory);
+    let looked = directory.and_then(|directory| {
+        let entry = inode::entry_at(directory.as_fd(), place.name, key.clone())?;
+        Ok((directory, entry))
+    });
+    let (directory, entry) = looked.map_err(|error| reading::missing_or(root, key, "look at", error))?;
+    let entry = entry.filter(|entry| (entry.kind == Kind::Directory) == place.is_directory);
+    Ok((directory, entry.ok_or_else(|| StoreError::missing(root.name(), key))?))
+}
+
+fn head(root: &Root, key: &Key, wanted: AttributeSet, holds: AttributeSet) -> Result<Object> {
+    let (_, entry) = look(root, key)?;
+    if matches!(entry.kind, Kind::Symlink { .. }) {
+        return head_link(root, key, holds);
+    }
+    let path = key.as_bytes().strip_suffix(b"/").unwrap_or(key.as_bytes());
+    let read = || {
+        // A file that may not be read can still be looked at, but for its extended attributes.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        let file = match root.open_beneath(path, flags) {
+            Err(Errno::ACCESS) => root.open_beneath(path, OFlags::PATH)?,
+            opened => opened?,
+        };
+        let stat = inode::stat(&file)?;
+        let mut posix = inode::posix(&stat);
+        if wanted.has(AttributeKind::ExtendedAttributes) {
+            posix.xattrs = inode::xattrs(file.as_fd())?;
+        }
+        Ok((stat, posix))
+    };
+    let (stat, posix) = read().map_err(|error| reading::missing_or(root, key, "look at", error))?;
+    let unknown = AttributeSet::of(&[AttributeKind::ExtendedAttributes]).without(wanted);
+    let entry = inode::entry(key.clone(), entry.kind, &stat);
+    Ok(Object {
+        entry,
+        attributes: Attributes { posix: Some(posix), ..Attributes::default() },
+        known: holds.without(unknown),
+    })
+}
+
+fn head_link(root: &Root, key: &Key, holds: AttributeSet) -> Result<Object> {
+    let (directory, entry) = look(root, key)?;
+    let name = root.place(key)?.name;
+    let stat = rustix::fs::statat(&directory, name, root::NO_FOLLOW);
+    let stat = stat.map_err(|error| reading::missing_or(root, key, "look at", error))?;
+    let posix = crate::attributes::Posix { sparse: false, ..inode::posix(&stat) };
+    Ok(Object { entry, attributes: Attributes { posix: Some(posix), ..Attributes::default() }, known: holds })
+}
+
+fn set_attributes(root: &Root, key: &Key, identity: &Identity, attributes: &Attributes) -> Result<Stored> {
+    let (directory, entry) = look(root, key)?;
+    if !identity.may_be(&entry.identity()) {
+        return Err(StoreError::changed(key, "its size, time or inode is another"));
+    }
+    let place = root.place(key)?;
+    let name = std::str::from_utf8(place.name);
+    let applied = match (&entry.kind, name) {
+        (Kind::Symlink { .. }, Ok(name)) => inode::apply_to_link(directory.as_fd(), name, attributes, None),
+        (Kind::Symlink { .. }, Err(_)) => Err(Errno::ILSEQ),
+        _ => root
+            .open_beneath(
+                key.as_bytes().strip_suffix(b"/").unwrap_or(key.as_bytes()),
+                OFlags::RDONLY | OFlags::NONBLOCK,
+            )
+            .and_then(|file| inode::apply(file.as_fd(), attributes, None)),
+    };
+    let left_out = applied.map_err(|error| root.error(key, "change the attributes of", error))?;
+    Ok(Stored { size: Some(entry.size), left_out, ..Stored::default() })
+}
+
+/// What is not there, also because it is a directory where the key names a file or the other way round, is deleted.
+fn delete(root: &Root, key: &Key) -> Result<()> {
+    let place = match root.place(key) {
+        Err(StoreError::Unholdable { .. }) => return Ok(()),
+        place => place?,
+    };
+    let flags = if place.is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+    let deleted = root.open_directory(place.directory).and_then(|directory| unlinkat(&directory, place.name, flags));
+    match deleted {
+        Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::LOOP) => Ok(()),
+        Err(Errno::NOTEMPTY | Errno::EXIST) => Err(StoreError::changed(key, "the directory is not empty")),
+        Err(error) => Err(root.error(key, "delete", error)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+//! Temporary files: in the directory of what they will be, under names that are no objects, locked while their writer
+//! lives. One that is not locked was left by a writer that died, and whoever lists its directory removes it.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, renameat, unlinkat};
+use rustix::io::Errno;
+
+const PREFIX: &[u8] = b".farshore-tmp-";
+const DIGITS: usize = 16;
+
+/// Whether a name is that of a temporary file.
+pub(super) fn is_temporary(name: &[u8]) -> bool {
+    let digits = name.strip_prefix(PREFIX);
+    digits.is_some_and(|digits| digits.len() == DIGITS && digits.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// A name that no other writer has: random in each process, counted within it.
+pub(super) fn fresh_name() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    static BASE: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| {
+        use std::hash::{BuildHasher, RandomState};
+        RandomState::new().hash_one(std::process::id())
+    });
+    let number = BASE.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    format!(".farshore-tmp-{number:016x}")
+}
+
+/// A temporary file, which is removed unless it is put in its place.
+#[derive(Debug)]
+pub(super) struct Temporary {
+    directory: OwnedFd,
+    name: String,
+    file: Option<OwnedFd>,
+    placed: bool,
+}
+
+impl Temporary {
+    /// A new, empty file that only this process writes.
+    pub(super) fn file(directory: OwnedFd, mode: Mode) -> std::result::Result<Self, Errno> {
+        let name = fresh_name();
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = openat(&directory, name.as_str(), flags, mode)?;
+        // Filesystems without locks have no sweeping either.
+        if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            tracing::trace!(%error, "a temporary file is not locked");
+        }
+        Ok(Self { directory, name, file: Some(file), placed: false })
+    }
+
+    /// Something that `make` makes under a temporary name, such as a symbolic link.
+    pub(super) fn made(
+        directory: OwnedFd,
+        make: impl FnOnce(BorrowedFd<'_>, &str) -> std::result::Result<(), Errno>,
+    ) -> std::result::Result<Self, Errno> {
+        let name = fresh_name();
+        make(directory.as_fd(), &name)?;
+        Ok(Self { directory, name, file: None, placed: false })
+    }
+
+    /// The open file.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_ref().expect("only a temporary file's bytes are written").as_fd()
+    }
+
+    /// The directory and the name in it.
+    pub(super) fn at(&self) -> (BorrowedFd<'_>, &str) {
+        (self.directory.as_fd(), &self.name)
+    }
+
+    /// Gives it its name, in place of what had it.
+    pub(super) fn place(&mut self, name: &[u8]) -> std::result::Result<(), Errno> {
+        renameat(&self.directory, self.name.as_str(), &self.directory, name)?;
+        self.placed = true;
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.placed
+            && let Err(error) = unlinkat(&self.directory, self.name.as_str(), AtFlags::empty())
+        {
+            tracing::debug!(name = self.name, %error, "a temporary file stays; a later listing removes it");
+        }
+    }
+}
+
+/// Removes a temporary file whose writer is gone.
+pub(super) fn sweep(directory: BorrowedFd<'_>, name: &[u8]) {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let orphan = match openat(directory, name, flags, Mode::empty()) {
+        Ok(file) => flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok(),
+        // A symbolic link cannot be locked; its writer renames it at once, and tries again if it is gone.
+        Err(error) => error == Errno::LOOP,
+    };
+    if orphan && unlinkat(directory, name, AtFlags::empty()).is_ok() {
+        tracing::info!(name = %crate::key::escaped(name), "removed a temporary file that a killed writer left");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn open(path: &Path) -> OwnedFd {
+        rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap()
+    }
+
+    fn count(path: &Path) -> usize {
+        std::fs::read_dir(path).unwrap().count()
+    }
+
+    #[test]
+    fn a_temporary_file_goes_unless_it_is_placed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut placed = Temporary::file(open(directory.path()), Mode::from_raw_mode(0o600)).unwrap();
+        let dropped = Temporary::file(open(directory.path()), Mode::from_raw_mode(0o600)).unwrap();
+        assert!(is_temporary(dropped.at().1.as_bytes()));
+        drop(dropped);
+        placed.place(b"file").unwrap();
+        drop(placed);
+        assert!(directory.path().join("file").exists());
+        assert_eq!(count(directory.path()), 1);
+    }
+
+    #[test]
+    fn only_what_a_dead_writer_left_is_swept() {
+        let directory = tempfile::tempdir().unwrap();
+        let alive = Temporary::file(open(directory.path()), Mode::from_raw_mode(0o600)).unwrap();
+        sweep(open(directory.path()).as_fd(), alive.at().1.as_bytes());
+        assert_eq!(count(directory.path()), 1);
+        let left = fresh_name();
+        std::fs::write(directory.path().join(&left), "half").unwrap();
+        sweep(open(directory.path()).as_fd(), left.as_bytes());
+        assert_eq!(count(directory.path()), 1);
+    }
+}

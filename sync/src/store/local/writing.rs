@@ -1,0 +1,191 @@
+//! Writing local files: a temporary file in the same directory, filled, synced, and renamed in place of what was there.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::fs::{Mode, fsync, ftruncate, linkat, symlinkat};
+use rustix::io::{Errno, pwrite};
+
+use super::inode;
+use super::root::{Place, Root};
+use super::temporary::Temporary;
+use super::{Durability, LocalOptions};
+use crate::attributes::AttributeSet;
+use crate::entry::Kind;
+use crate::error::{Result, StoreError};
+use crate::key::Key;
+use crate::store::{PutRequest, Stored};
+
+/// Zeros of this length, at a multiple of it, become a hole where holes are kept.
+const HOLE_BYTES: usize = 4096;
+
+/// A file that is being written, and will be the object of a request.
+pub(super) struct Writer {
+    root: Arc<Root>,
+    request: PutRequest,
+    durability: Durability,
+    temporary: Temporary,
+    written: u64,
+    sparse: bool,
+}
+
+impl Writer {
+    /// Makes the directories above and a temporary file.
+    pub(super) fn begin(root: &Arc<Root>, options: LocalOptions, request: &PutRequest) -> Result<Self> {
+        let place = file_place(root, &request.key)?;
+        let directory = make_directory(root, options.durability, &request.key, place.directory)?;
+        let posix = request.attributes.posix.as_ref();
+        // Nobody else reads it before its own mode is set.
+        let mode = Mode::from_raw_mode(if posix.is_some() { 0o600 } else { 0o666 });
+        let temporary = Temporary::file(directory, mode).map_err(|error| failed(root, &request.key, error))?;
+        let sparse = posix.is_some_and(|posix| posix.sparse);
+        Ok(Self {
+            root: Arc::clone(root),
+            request: request.clone(),
+            durability: options.durability,
+            temporary,
+            written: 0,
+            sparse,
+        })
+    }
+
+    /// Appends bytes.
+    pub(super) fn write(&mut self, chunk: &Bytes) -> Result<()> {
+        if self.written + chunk.len() as u64 > self.request.size {
+            return Err(self.wrong_length("more"));
+        }
+        let piece_bytes = if self.sparse { HOLE_BYTES - (self.written as usize % HOLE_BYTES) } else { chunk.len() };
+        let mut rest = &chunk[..];
+        let (mut piece, after) = rest.split_at(piece_bytes.min(rest.len()));
+        rest = after;
+        while !piece.is_empty() {
+            if !(self.sparse && piece.iter().all(|byte| *byte == 0)) {
+                self.write_at(piece, self.written)?;
+            }
+            self.written += piece.len() as u64;
+            (piece, rest) = rest.split_at(HOLE_BYTES.min(rest.len()));
+        }
+        Ok(())
+    }
+
+    fn write_at(&self, mut bytes: &[u8], mut offset: u64) -> Result<()> {
+        while !bytes.is_empty() {
+            let written = pwrite(self.temporary.fd(), bytes, offset).map_err(|error| self.failed(error))?;
+            bytes = &bytes[written..];
+            offset += written as u64;
+        }
+        Ok(())
+    }
+
+    /// Makes it the object, if all bytes came.
+    pub(super) fn finish(mut self) -> Result<Stored> {
+        if self.written != self.request.size {
+            return Err(self.wrong_length("fewer"));
+        }
+        let left_out = self.seal().map_err(|error| self.failed(error))?;
+        let place = file_place(&self.root, &self.request.key)?;
+        // A temporary file that is gone was taken for an orphan's: the write is tried again.
+        let placed = self.temporary.place(place.name);
+        placed
+            .map_err(|error| if error == Errno::NOENT { Errno::AGAIN } else { error })
+            .map_err(|error| self.failed(error))?;
+        let (directory, _) = self.temporary.at();
+        sync(directory, self.durability).map_err(|error| self.failed(error))?;
+        Ok(Stored { size: Some(self.written), left_out, ..Stored::default() })
+    }
+
+    /// Gives the file its length, attributes and durability, in this order.
+    fn seal(&self) -> std::result::Result<AttributeSet, Errno> {
+        let file = self.temporary.fd();
+        if self.sparse {
+            ftruncate(file, self.written)?;
+        }
+        let left_out = inode::apply(file, &self.request.attributes, self.request.modified)?;
+        sync(file, self.durability)?;
+        Ok(left_out)
+    }
+
+    fn wrong_length(&self, what: &str) -> StoreError {
+        let reason = format!("{what} bytes came than the {} that were announced", self.request.size);
+        StoreError::corrupt(self.root.name(), &self.request.key, reason)
+    }
+
+    fn failed(&self, error: Errno) -> StoreError {
+        failed(&self.root, &self.request.key, error)
+    }
+}
+
+/// Makes a directory or a symbolic link.
+pub(super) fn put_other(root: &Root, options: LocalOptions, request: &PutRequest) -> Result<Stored> {
+    let place = root.place(&request.key)?;
+    let left_out = match &request.kind {
+        Kind::Symlink { target } => put_link(root, options, request, target)?,
+        Kind::Directory | Kind::Object => {
+            let path = &request.key.as_bytes()[..request.key.as_bytes().len() - usize::from(place.is_directory)];
+            let directory = make_directory(root, options.durability, &request.key, path)?;
+            let applied = inode::apply(directory.as_fd(), &request.attributes, request.modified);
+            applied.map_err(|error| failed(root, &request.key, error))?
+        }
+    };
+    Ok(Stored { size: Some(0), left_out, ..Stored::default() })
+}
+
+fn put_link(root: &Root, options: LocalOptions, request: &PutRequest, target: &Bytes) -> Result<AttributeSet> {
+    let place = file_place(root, &request.key)?;
+    let directory = make_directory(root, options.durability, &request.key, place.directory)?;
+    let put = || {
+        let mut link = Temporary::made(directory, |directory, name| symlinkat(&target[..], directory, name))?;
+        let (above, name) = link.at();
+        let left_out = inode::apply_to_link(above, name, &request.attributes, request.modified)?;
+        place_again_if_swept(&mut link, place.name)?;
+        sync(link.at().0, options.durability)?;
+        Ok(left_out)
+    };
+    put().map_err(|error| failed(root, &request.key, error))
+}
+
+/// Gives a file another name, in place of what had it.
+pub(super) fn link(root: &Root, options: LocalOptions, existing: &Key, new: &Key) -> Result<()> {
+    let (from, to) = (file_place(root, existing)?, file_place(root, new)?);
+    let source = root.open_directory(from.directory).map_err(|error| root.error(existing, "link", error))?;
+    let directory = make_directory(root, options.durability, new, to.directory)?;
+    let make = |directory: BorrowedFd<'_>, name: &str| {
+        linkat(&source, from.name, directory, name, rustix::fs::AtFlags::empty())
+    };
+    let mut link = Temporary::made(directory, make).map_err(|error| root.error(existing, "link", error))?;
+    place_again_if_swept(&mut link, to.name).map_err(|error| failed(root, new, error))?;
+    sync(link.at().0, options.durability).map_err(|error| failed(root, new, error))
+}
+
+/// A temporary name that was taken for an orphan's is an error that passes.
+fn place_again_if_swept(temporary: &mut Temporary, name: &[u8]) -> std::result::Result<(), Errno> {
+    temporary.place(name).map_err(|error| if error == Errno::NOENT { Errno::AGAIN } else { error })
+}
+
+/// The place of a key that is no directory's.
+fn file_place<'a>(root: &Root, key: &'a Key) -> Result<Place<'a>> {
+    let place = root.place(key)?;
+    if place.is_directory {
+        return Err(StoreError::unholdable(root.name(), key, "a name that ends with a slash is a directory on a disk"));
+    }
+    Ok(place)
+}
+
+fn make_directory(root: &Root, durability: Durability, key: &Key, path: &[u8]) -> Result<OwnedFd> {
+    let made = root.make_directory(path, &mut |above| sync(above, durability));
+    made.map_err(|error| failed(root, key, error))
+}
+
+fn sync(file: BorrowedFd<'_>, durability: Durability) -> std::result::Result<(), Errno> {
+    match durability {
+        Durability::Each => fsync(file),
+        Durability::AtFlush => Ok(()),
+    }
+}
+
+/// A directory that goes while it is written to is no object that is missing: the write is tried again.
+fn failed(root: &Root, key: &Key, error: Errno) -> StoreError {
+    let error = if error == Errno::NOENT { Errno::AGAIN } else { error };
+    root.error(key, "write", error)
+}
