@@ -25,6 +25,25 @@ pub const DELETE_BATCH: usize = 1000;
 /// Longest time in which a store must give the next bytes of a body before the request counts as failed.
 pub const STALL_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Longest time in which a server must accept a connection; one that is not there is found out soon.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a connection is kept for the next request: less than what servers and balancers keep (60 s and more),
+/// so that few requests meet one that is just closed.
+pub const IDLE_CONNECTION: Duration = Duration::from_secs(50);
+
+/// Longest wait for the answer to what a server does on its own, such as copying 5 GiB or joining 10,000 parts.
+pub const SERVER_WORK_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// The largest page of a listing that is read: 1,000 keys of 1,024 bytes, each byte as `%XX`, and what is around them.
+pub const MAX_PAGE_BYTES: usize = 8 << 20;
+
+/// The largest other answer that is read, errors among them: 10,000 parts with their checksums are below it.
+pub const MAX_ANSWER_BYTES: usize = 4 << 20;
+
+/// Pages without a single key that a listing may give in a row before it counts as failed.
+pub const MAX_EMPTY_PAGES: usize = 1000;
+
 /// The most failures that a journal in memory keeps; all are counted and in the report. Some 100 bytes each.
 pub const MEMORY_JOURNAL_FAILURES: usize = 10_000;
 

@@ -36,6 +36,8 @@ mod faulty;
 mod listing;
 mod local;
 mod memory;
+pub mod s3;
+mod transport;
 mod upload;
 mod write;
 

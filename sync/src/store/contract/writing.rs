@@ -204,7 +204,8 @@ pub(super) async fn conditions_hold(store: Arc<dyn Store>) {
     let first = head(&store, &key("object")).await.entry.identity();
     must(write(Condition::Is(first.clone())).await);
     let second = head(&store, &key("object")).await.entry.identity();
-    if second != first {
+    // A tag that is made of the bytes is the same again for the same bytes, and then holds.
+    if !second.may_be(&first) {
         assert!(matches!(write(Condition::Is(first)).await, Err(StoreError::Changed { .. })));
     }
 }

@@ -65,6 +65,10 @@ impl Engine for Flaky {
         self.inner.sync().await
     }
 
+    async fn sync_to(&self, version: Version) -> Result<()> {
+        self.inner.sync_to(version).await
+    }
+
     async fn close(&self) -> Result<()> {
         self.inner.close().await
     }

@@ -1,0 +1,325 @@
+//! Pages of servers that keep paths, in the order of keys.
+//!
+//! Such a server lists a directory `a` where its name is in order, before `a-b`, although `a/` comes after that. So
+//! it is asked for directories rather than for keys, and each directory waits until the names are past its slash.
+//! What is small is listed at once, with all that is in it, and sorted. A page starts anywhere: the directories on the
+//! way to its place are opened again, which costs a request for each.
+
+use std::cmp::Ordering;
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::S3Store;
+use super::listing::{Page, Query, before};
+use crate::entry::Entry;
+use crate::error::Result;
+use crate::key::{Key, escaped};
+use crate::limits::{MAX_EMPTY_PAGES, PAGE_ENTRIES};
+use crate::store::{ListPage, ListRequest, Unlisted};
+
+/// A page is given as it is after this many requests if it has anything: directories may be many and small.
+const REQUESTS: usize = 64;
+
+/// A directory that is being listed.
+#[derive(Debug)]
+struct Level {
+    /// What its keys begin with.
+    prefix: String,
+    /// The names that came and are not given yet, in the server's order, which is that of names without slashes.
+    names: VecDeque<Name>,
+    /// The name after which the next ones are asked for; none if all came.
+    after: Option<String>,
+    /// The directories that came and whose slashes are not reached yet, the next one last.
+    waiting: Vec<String>,
+}
+
+/// One name in a directory.
+#[derive(Debug)]
+enum Name {
+    Object(Box<Entry>),
+    /// The whole key with its slash.
+    Directory(String),
+}
+
+/// What comes next in a directory.
+#[derive(Debug)]
+enum Next {
+    /// More names have to be asked for.
+    Ask,
+    /// This object.
+    Give(Box<Entry>),
+    /// All of this directory.
+    Enter(String),
+    /// Nothing more.
+    Leave,
+}
+
+/// A page that is being made.
+struct Walk<'a> {
+    store: &'a S3Store,
+    request: &'a ListRequest,
+    levels: Vec<Level>,
+    given: Vec<Entry>,
+    unlisted: Vec<Unlisted>,
+    limit: usize,
+}
+
+impl S3Store {
+    pub(super) async fn list_paths(&self, request: &ListRequest) -> Result<ListPage> {
+        let levels = levels_to(request.range.start());
+        let fresh = request.range.start().is_empty();
+        let limit = self.page_limit(request);
+        let mut walk = Walk { store: self, request, levels, given: Vec::new(), unlisted: Vec::new(), limit };
+        if fresh {
+            walk.levels.clear();
+            walk.enter(String::new()).await?;
+        }
+        for requests in 0..MAX_EMPTY_PAGES {
+            if !walk.run_until_it_must_ask().await? {
+                return Ok(ListPage { unlisted: walk.unlisted, ..ListPage::last(walk.given) });
+            }
+            let full = walk.given.len() >= walk.limit;
+            if full || (requests >= REQUESTS && !walk.given.is_empty()) {
+                return Ok(ListPage { unlisted: walk.unlisted, ..ListPage::with_more(walk.given, None) });
+            }
+            walk.ask().await?;
+        }
+        Err(self.too_many_empty_pages())
+    }
+}
+
+/// The directories on the way to a place, the innermost last, each to be listed from there on. No directory is below
+/// what cannot be a name, so that the way ends there.
+fn levels_to(place: &Bytes) -> Vec<Level> {
+    let mut levels = Vec::new();
+    let mut start = 0;
+    let slashes = place.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+    for slash in slashes {
+        let (prefix, name) = (&place[..start], &place[start..slash]);
+        if !is_name(name) {
+            levels.extend(Level::from_name(prefix, &place[start..]));
+            return levels;
+        }
+        levels.extend(Level::behind_directory(prefix, name));
+        start = slash + 1;
+    }
+    levels.extend(Level::from_name(&place[..start], &place[start..]));
+    levels
+}
+
+/// Whether a server of paths can have a directory of this name.
+fn is_name(name: &[u8]) -> bool {
+    let plain = std::str::from_utf8(name).is_ok() && !name.contains(&b'\\') && !name.contains(&0);
+    plain && !matches!(name, b"" | b"." | b"..")
+}
+
+impl Level {
+    /// A directory from the first name on that lies behind all of the directory `name` in it.
+    fn behind_directory(prefix: &[u8], name: &[u8]) -> Option<Self> {
+        // All names that go on below the slash come before what is in the directory.
+        let after = format!("{}.{}", std::str::from_utf8(name).ok()?, char::MAX);
+        Self::new(prefix, name, after)
+    }
+
+    /// A directory from this text on, which may be no name.
+    fn from_name(prefix: &[u8], text: &[u8]) -> Option<Self> {
+        // No name has a slash or a backslash: what follows one only tells where names go on.
+        let cut = text.iter().position(|byte| matches!(byte, b'/' | b'\\')).map_or(text, |at| &text[..=at]);
+        let key = text.strip_suffix(&[0]).filter(|key| is_name(key));
+        let after = match key.map(std::str::from_utf8) {
+            Some(Ok(key)) => key.to_owned(),
+            _ => before(cut).unwrap_or_default(),
+        };
+        Self::new(prefix, cut, after)
+    }
+
+    fn new(prefix: &[u8], name: &[u8], after: String) -> Option<Self> {
+        let prefix = std::str::from_utf8(prefix).ok()?.to_owned();
+        // Directories whose names are a beginning of this one, and whose slashes come later, came before it.
+        let text = String::from_utf8_lossy(name);
+        let ends = text.char_indices().filter(|(_, character)| *character < '/').map(|(at, _)| at);
+        let ends = ends.filter(|end| is_name(text[..*end].as_bytes()));
+        let waiting = ends.map(|end| format!("{prefix}{}/", &text[..end])).collect();
+        Some(Self { prefix, names: VecDeque::new(), after: Some(after), waiting })
+    }
+
+    fn next(&mut self) -> Next {
+        let Some(name) = self.names.front() else {
+            return match (self.after.is_some(), self.waiting.pop()) {
+                (true, waiting) => {
+                    self.waiting.extend(waiting);
+                    Next::Ask
+                }
+                (false, Some(directory)) => Next::Enter(directory),
+                (false, None) => Next::Leave,
+            };
+        };
+        if let Some(directory) = self.waiting.pop_if(|waiting| waiting.as_bytes() < name.key()) {
+            return Next::Enter(directory);
+        }
+        match self.names.pop_front() {
+            Some(Name::Object(entry)) => Next::Give(entry),
+            Some(Name::Directory(directory)) => {
+                self.waiting.push(directory);
+                self.next()
+            }
+            None => Next::Leave,
+        }
+    }
+
+    /// Takes a page of names; an order that is not that of names is told.
+    fn take(&mut self, page: Page) -> std::result::Result<(), String> {
+        let objects = page.entries.into_iter().map(|entry| Name::Object(Box::new(entry)));
+        let directories = page.directories.iter().map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
+        let mut names: Vec<Name> = objects.chain(directories.map(Name::Directory)).collect();
+        names.sort_by(Name::by_name);
+        let last = names.last().map(|name| String::from_utf8_lossy(name.name()).into_owned());
+        let last = last.map(|last| last.get(self.prefix.len()..).unwrap_or_default().to_owned());
+        if page.truncated && last.as_ref().is_none_or(|last| Some(last) <= self.after.as_ref()) {
+            return Err(format!("the directory {} has more, but it does not go on", escaped(self.prefix.as_bytes())));
+        }
+        self.after = last.filter(|_| page.truncated);
+        self.names.extend(names);
+        Ok(())
+    }
+}
+
+impl Name {
+    fn key(&self) -> &[u8] {
+        match self {
+            Self::Object(entry) => entry.key.as_bytes(),
+            Self::Directory(directory) => directory.as_bytes(),
+        }
+    }
+
+    /// Without the slash of a directory: what the server sorts by.
+    fn name(&self) -> &[u8] {
+        match self {
+            Self::Object(entry) => entry.key.as_bytes(),
+            Self::Directory(directory) => directory.trim_end_matches('/').as_bytes(),
+        }
+    }
+
+    fn by_name(one: &Self, other: &Self) -> Ordering {
+        one.name().cmp(other.name())
+    }
+}
+
+impl Walk<'_> {
+    /// Gives what is known already. Whether it must ask for more; if not, the range is complete.
+    async fn run_until_it_must_ask(&mut self) -> Result<bool> {
+        while self.given.len() < self.limit {
+            let Some(level) = self.levels.last_mut() else { return Ok(false) };
+            match level.next() {
+                Next::Ask => return Ok(true),
+                Next::Leave => drop(self.levels.pop()),
+                Next::Give(entry) if self.is_past_end(entry.key.as_bytes()) => return Ok(false),
+                Next::Give(entry) => self.give(*entry),
+                Next::Enter(directory) if self.is_past_end(directory.as_bytes()) => return Ok(false),
+                Next::Enter(directory) => self.enter(directory).await?,
+            }
+        }
+        Ok(true)
+    }
+
+    fn is_past_end(&self, key: &[u8]) -> bool {
+        self.request.range.end().is_some_and(|end| key >= &end[..])
+    }
+
+    /// An object that lies before the place was given by an earlier page.
+    fn give(&mut self, entry: Entry) {
+        if self.request.range.start().as_ref() <= entry.key.as_bytes() {
+            self.given.push(entry);
+        }
+    }
+
+    /// Opens a directory from its first name on. If all that is in it fits into the page, it is given at once.
+    async fn enter(&mut self, prefix: String) -> Result<()> {
+        let limit = self.limit - self.given.len();
+        let mut level = Level { prefix, names: VecDeque::new(), after: Some(String::new()), waiting: Vec::new() };
+        let page = self.page(&level, limit, false).await?;
+        // What has no slash is what the directory itself would be listed as; its own marker would come again.
+        let flat = |entry: &Entry| {
+            let name = &entry.key.as_bytes()[level.prefix.len()..];
+            !name.is_empty() && !name.contains(&b'/')
+        };
+        if !page.truncated {
+            let mut entries = page.entries;
+            entries.sort_by(|one, other| one.key.cmp(&other.key));
+            level.names = entries.into_iter().map(|entry| Name::Object(Box::new(entry))).collect();
+            level.after = None;
+        } else if page.entries.iter().all(flat) {
+            level.take(page).map_err(|reason| self.store.damaged(self.request, &reason))?;
+        }
+        self.levels.push(level);
+        Ok(())
+    }
+
+    /// Asks for the next names of the innermost directory.
+    async fn ask(&mut self) -> Result<()> {
+        let Some(mut level) = self.levels.pop() else { return Ok(()) };
+        let page = self.page(&level, PAGE_ENTRIES, true).await?;
+        level.take(page).map_err(|reason| self.store.damaged(self.request, &reason))?;
+        self.levels.push(level);
+        Ok(())
+    }
+
+    async fn page(&mut self, level: &Level, limit: usize, by_directory: bool) -> Result<Page> {
+        let root = self.store.client.address().prefix();
+        let prefix = format!("{root}{}", level.prefix);
+        let after = level.after.as_ref().filter(|after| !after.is_empty()).map(|after| format!("{prefix}{after}"));
+        let mut page = self.store.page(&Query { prefix, after, limit, by_directory, token: None }).await?;
+        self.unlisted.append(&mut page.unlisted);
+        let outside = |key: &Key| !key.as_bytes().starts_with(level.prefix.as_bytes());
+        if page.entries.iter().any(|entry| outside(&entry.key)) || page.directories.iter().any(outside) {
+            return Err(self.store.damaged(self.request, "it has keys outside the directory that was asked for"));
+        }
+        Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(key: &str) -> Name {
+        Name::Object(Box::new(Entry::object(Key::try_from(key).unwrap(), 1)))
+    }
+
+    fn order(mut level: Level) -> Vec<String> {
+        let mut met = Vec::new();
+        loop {
+            match level.next() {
+                Next::Give(entry) => met.push(entry.key.to_string()),
+                Next::Enter(directory) => met.push(directory),
+                Next::Ask | Next::Leave => return met,
+            }
+        }
+    }
+
+    #[test]
+    fn a_directory_waits_for_the_names_before_its_slash() {
+        let directory = |name: &str| Name::Directory(format!("{name}/"));
+        let names = [directory("a"), directory("a-"), object("a--"), object("a-b"), object("a.txt"), object("a0")];
+        let level = Level { prefix: String::new(), names: names.into(), after: None, waiting: Vec::new() };
+        assert_eq!(order(level), ["a--", "a-/", "a-b", "a.txt", "a/", "a0"].map(ToOwned::to_owned));
+    }
+
+    #[test]
+    fn directories_on_the_way_to_a_place_are_opened_behind_it() {
+        let levels = levels_to(&Bytes::from_static(b"a-x/b/c.d\0"));
+        let shown: Vec<_> =
+            levels.iter().map(|level| (level.prefix.as_str(), level.after.as_deref().unwrap())).collect();
+        assert_eq!(shown, [("", "a-x.\u{10FFFF}"), ("a-x/", "b.\u{10FFFF}"), ("a-x/b/", "c.d")]);
+        assert_eq!(levels[0].waiting, ["a/"]);
+        assert_eq!(levels[2].waiting, ["a-x/b/c/", "a-x/b/c.d/"]);
+        for (place, after) in
+            [("/b/c", ".\u{10FFFF}"), ("a\\b/c", "a[\u{10FFFF}"), ("a\0b/c", "a"), ("../x", "...\u{10FFFF}")]
+        {
+            let levels = levels_to(&Bytes::copy_from_slice(place.as_bytes()));
+            let shown: Vec<_> = levels.iter().map(|level| level.after.as_deref().unwrap()).collect();
+            assert_eq!(shown, [after], "{place}");
+        }
+    }
+}

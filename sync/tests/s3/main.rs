@@ -1,0 +1,6 @@
+//! The S3 store: its bytes on the wire, answers that lie or break, and the contract on real servers.
+
+mod contract;
+mod recorder;
+mod servers;
+mod wire;
