@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::sync::{CheckArgs, SyncArgs};
 use crate::units::{parse_duration, parse_size};
 
 /// One filesystem on more than one shore.
@@ -32,6 +33,7 @@ Examples:
   farshore mirror https://primary:7440 --meta /var/lib/east --mount /mnt/east
   farshore token /mnt/fs                                     ... then, in the other region:
   farshore wait /mnt/east TOKEN                              read what was written before TOKEN
+  farshore sync ./data s3://bucket/data                      bring a bucket to the state of a directory
 
 Credentials of stores come from the environment: AWS_ACCESS_KEY_ID, GOOGLE_..., AZURE_...";
 
@@ -60,6 +62,10 @@ pub(crate) enum Command {
     /// Free the mount of the parent process, should it be killed and not end
     #[command(hide = true)]
     Guard(GuardArgs),
+    /// Bring a directory or a bucket to the state of another, verified, and resumable
+    Sync(Box<SyncArgs>),
+    /// Compare a directory or a bucket with another
+    Check(Box<CheckArgs>),
     /// Print the completions of a shell
     Completions {
         /// Which shell

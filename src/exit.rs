@@ -5,6 +5,8 @@ use farshore_meta::FsError;
 use farshore_meta::engine::EngineError;
 use farshore_mount::MountError;
 use farshore_replicator::ReplicatorError;
+use farshore_sync::journal::JournalError;
+use farshore_sync::{JobError, StoreError};
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,16 @@ pub(crate) enum Exit {
     Diverged = 12,
     /// The disk is full.
     NoSpace = 13,
+    /// Both sides of a comparison differ.
+    Differs = 14,
+    /// Some objects were not brought over, or not compared.
+    Partial = 15,
+    /// What was to be deleted was not, because that would not have been safe.
+    Withheld = 16,
+    /// The journal is that of another job.
+    OtherJob = 17,
+    /// A signal ended it before its end.
+    Interrupted = 18,
 }
 
 /// An error that knows its exit code.
@@ -76,6 +88,15 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
     if let Some(error) = cause.downcast_ref::<BlockError>() {
         return Some(code_of_block(error));
+    }
+    if let Some(error) = cause.downcast_ref::<JobError>() {
+        return code_of_job(error);
+    }
+    if let Some(error) = cause.downcast_ref::<StoreError>() {
+        return code_of_store(error);
+    }
+    if let Some(error) = cause.downcast_ref::<JournalError>() {
+        return code_of_journal(error);
     }
     let io = cause.downcast_ref::<std::io::Error>()?;
     (io.kind() == std::io::ErrorKind::StorageFull).then_some(Exit::NoSpace)
@@ -131,4 +152,24 @@ fn code_of_replicator(error: &ReplicatorError) -> Option<Exit> {
         ReplicatorError::Stopped => None,
         ReplicatorError::Fs(error) => code_of_fs(error),
     }
+}
+
+fn code_of_job(error: &JobError) -> Option<Exit> {
+    match error {
+        JobError::Journal(error) => code_of_journal(error),
+        JobError::Store(error) => code_of_store(error),
+    }
+}
+
+fn code_of_store(error: &StoreError) -> Option<Exit> {
+    match error {
+        StoreError::Full { .. } => Some(Exit::NoSpace),
+        StoreError::Invalid { .. } => Some(Exit::Usage),
+        StoreError::Bug { .. } => None,
+        _ => Some(Exit::Store),
+    }
+}
+
+fn code_of_journal(error: &JournalError) -> Option<Exit> {
+    matches!(error, JournalError::OtherJob { .. }).then_some(Exit::OtherJob)
 }

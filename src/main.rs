@@ -18,6 +18,7 @@ mod primary;
 mod quickstart;
 mod serving;
 mod status;
+mod sync;
 mod tls;
 mod token;
 mod units;
@@ -67,6 +68,8 @@ fn run(command: &Command) -> Result<()> {
         Command::Unmount(args) => unmount::run(args),
         Command::Quickstart(args) => quickstart::run(args),
         Command::Guard(args) => block_on(guard::run(args)),
+        Command::Sync(args) => block_on(sync::sync(args)),
+        Command::Check(args) => block_on(sync::check(args)),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "farshore", &mut std::io::stdout());
             Ok(())
@@ -93,7 +96,7 @@ fn is_background_child(command: &Command) -> bool {
 
 fn log_to_stderr(verbose: u8) {
     let ours = "farshore=info,farshore_meta=info,farshore_blocks=info,farshore_volume=info,farshore_mount=info,\
-                farshore_replicator=info,warn";
+                farshore_replicator=info,farshore_sync=info,warn";
     let filter = match verbose {
         0 => EnvFilter::try_from_env("FARSHORE_LOG").unwrap_or_else(|_| EnvFilter::new(ours)),
         1 => EnvFilter::new(ours.replace("=info", "=debug")),

@@ -13,6 +13,7 @@ mod samples;
 mod served;
 mod server;
 mod store;
+mod sync;
 mod table;
 mod tree;
 mod workload;
@@ -24,7 +25,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 
 use crate::machine::Machine;
-use crate::options::Options;
+use crate::options::{Options, What};
 use crate::peer::Peer;
 use crate::programs::Programs;
 use crate::samples::{Meter, Samples};
@@ -36,13 +37,20 @@ use crate::workload::Workload;
 fn main() -> Result<()> {
     let options = Options::parse();
     machine::check_privileges()?;
-    let dir = options.dir.clone().unwrap_or_else(std::env::temp_dir);
+    let dir = match &options.what {
+        Some(What::Sync(options)) => &options.dir,
+        None => &options.dir,
+    };
+    let dir = dir.clone().unwrap_or_else(std::env::temp_dir);
     let place = tempfile::Builder::new()
         .prefix("farshore-bench-")
         .tempdir_in(&dir)
         .with_context(|| format!("cannot write in {}; choose another with --dir", dir.display()))?;
     let cleanup = cleanup::guard(place.path())?;
-    let result = measure(&options, place.path());
+    let result = match &options.what {
+        Some(What::Sync(options)) => sync::measure(options, place.path()).and_then(|table| print(&table)),
+        None => measure(&options, place.path()),
+    };
     drop(cleanup);
     result
 }

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::peer::Peer;
+use crate::sync::SyncOptions;
 use crate::workload::Workload;
 
 /// Measures Farshore beside native ext4 and JuiceFS: medians and ratios, on one kind of store.
@@ -13,8 +14,10 @@ use crate::workload::Workload;
 /// beside this one; FARSHORE_BENCH_FARSHORE, FARSHORE_BENCH_JUICEFS, FARSHORE_BENCH_REDIS and
 /// FARSHORE_BENCH_WEED name others.
 #[derive(Debug, Parser)]
-#[command(name = "farshore-bench", version, max_term_width = 100)]
+#[command(name = "farshore-bench", version, max_term_width = 100, args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) what: Option<What>,
     /// Whom to measure
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Peer::ALL)]
     pub(crate) peers: Vec<Peer>,
@@ -40,6 +43,13 @@ pub(crate) struct Options {
     /// Write every sample to this file, as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+}
+
+/// What else can be measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum What {
+    /// Measure `farshore sync` beside rclone, s5cmd and juicefs sync, between directories and a SeaweedFS server
+    Sync(SyncOptions),
 }
 
 impl Options {

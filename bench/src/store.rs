@@ -30,6 +30,9 @@ pub(crate) enum Stores {
 }
 
 impl Stores {
+    /// The bucket that all share.
+    pub(crate) const BUCKET: &str = BUCKET;
+
     pub(crate) fn start(kind: StoreKind, home: &Path, programs: &Programs) -> Result<Self> {
         match kind {
             StoreKind::File => Ok(Self::File),
@@ -57,6 +60,25 @@ impl Stores {
                 [owned(&["--storage", "s3", "--bucket", &bucket]), owned(&keys)].concat()
             }
         }
+    }
+
+    /// The server, where there is one.
+    pub(crate) fn endpoint(&self) -> String {
+        match self {
+            Self::File => String::new(),
+            Self::S3 { port, .. } => format!("http://127.0.0.1:{port}"),
+        }
+    }
+
+    /// How `farshore sync` names a prefix of the bucket.
+    pub(crate) fn farshore_prefix(&self, prefix: &str) -> String {
+        format!("s3://{BUCKET}/{prefix}?endpoint={}&region=us-east-1", self.endpoint())
+    }
+
+    /// How `juicefs sync` does.
+    pub(crate) fn juicefs_prefix(&self, prefix: &str) -> String {
+        let server = self.endpoint().replace("http://", "");
+        format!("minio://{ACCESS_KEY}:{SECRET_KEY}@{server}/{BUCKET}/{prefix}/")
     }
 
     /// Gives a command what it needs to reach the store.

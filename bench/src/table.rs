@@ -53,7 +53,7 @@ fn pairs(peers: &[Peer]) -> Vec<(Peer, Peer)> {
 }
 
 /// A Markdown table whose columns line up; the first line is its head, figures go to the right.
-fn aligned(lines: &[Vec<String>]) -> String {
+pub(crate) fn aligned(lines: &[Vec<String>]) -> String {
     let columns = lines.first().map_or(0, Vec::len);
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0).max(3);
     let widths: Vec<usize> = (0..columns).map(width).collect();
@@ -72,7 +72,7 @@ fn aligned(lines: &[Vec<String>]) -> String {
 }
 
 /// Three figures that count, thousands set apart.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     if value < 10.0 {
         return format!("{value:.2}");
     }

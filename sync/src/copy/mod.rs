@@ -170,7 +170,8 @@ impl Copier {
             return self.put_other(entry).await;
         }
         let capabilities = self.target.capabilities();
-        let server_side = self.options.server_side && self.target.copies_from(self.source.as_ref());
+        // An empty object costs no less that way, and some servers do not copy the markers of directories.
+        let server_side = entry.size > 0 && self.options.server_side && self.target.copies_from(self.source.as_ref());
         if server_side && entry.size <= capabilities.max_copy_bytes {
             return self.copy_server_side(entry).await;
         }

@@ -1,0 +1,308 @@
+//! What `farshore sync` and `farshore check` can be told.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use farshore_sync::{Key, MaxDelete, Rule, Shard};
+
+use crate::units::{parse_duration, parse_size};
+
+const SYNC_EXAMPLES: &str = "\
+Examples:
+  farshore sync ./data /mnt/backup/data                      make the second like the first, delete nothing
+  farshore sync ./data s3://bucket/data --delete --dry-run   see what would be copied and deleted
+  farshore sync 's3://a/x?endpoint=http://one:8333' 's3://b/x?endpoint=http://two:8333'
+  farshore sync s3://bucket/data ./data --checksum --report outcomes.jsonl
+
+A command that was killed goes on where it was when it is given again.
+Exit codes: 0 all done, 6 a store cannot be reached, 15 some objects failed, 16 deletions were withheld,
+17 the journal is another job's, 18 ended by a signal.";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  farshore check ./data s3://bucket/data         compare sizes and contents, by checksums where both sides know any
+  farshore check ./data /mnt/backup --size-only --json
+
+Exit codes: 0 both are equal, 6 a store cannot be reached, 14 they differ, 15 some could not be compared.";
+
+/// Where the objects are.
+#[derive(Debug, Args)]
+pub(crate) struct SidesArgs {
+    /// Where the objects are: a path, file:///path, or s3://bucket/prefix?endpoint=URL&region=NAME
+    #[arg(value_name = "SRC")]
+    pub(super) source: String,
+    /// Where they are to be, in the same forms; a directory is made if the one above it is there
+    #[arg(value_name = "DST")]
+    pub(super) target: String,
+    /// The profile of ~/.aws/credentials for SRC; without it, FARSHORE_SOURCE_AWS_ACCESS_KEY_ID and so on for SRC alone,
+    /// or AWS_ACCESS_KEY_ID and so on for both
+    #[arg(long, value_name = "NAME")]
+    pub(super) source_profile: Option<String>,
+    /// The profile for DST; without it, FARSHORE_TARGET_AWS_ACCESS_KEY_ID and so on, or AWS_ACCESS_KEY_ID and so on
+    #[arg(long, value_name = "NAME")]
+    pub(super) target_profile: Option<String>,
+}
+
+/// `farshore sync`.
+#[derive(Debug, Args)]
+#[command(after_help = SYNC_EXAMPLES)]
+pub(crate) struct SyncArgs {
+    #[command(flatten)]
+    pub(super) sides: SidesArgs,
+    /// Change nothing: print what would be copied and deleted, and the totals
+    #[arg(long, short = 'n')]
+    pub(super) dry_run: bool,
+    /// Print the summary as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) compare: CompareArgs,
+    #[command(flatten)]
+    pub(super) write: WriteArgs,
+    #[command(flatten)]
+    pub(super) delete: DeleteArgs,
+    #[command(flatten)]
+    pub(super) choose: ChooseArgs,
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
+    #[command(flatten)]
+    pub(super) report: ReportArgs,
+}
+
+/// `farshore check`.
+#[derive(Debug, Args)]
+#[command(after_help = CHECK_EXAMPLES)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(super) sides: SidesArgs,
+    /// Print each difference and the summary as JSON, one a line
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Compare sizes and times, without looking at contents
+    #[arg(long, conflicts_with = "size_only")]
+    pub(super) times: bool,
+    /// Compare sizes alone
+    #[arg(long)]
+    pub(super) size_only: bool,
+    /// Times that are no further apart are equal
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration, requires = "times")]
+    pub(super) time_tolerance: Duration,
+    /// Do not tell of objects that only DST has
+    #[arg(long)]
+    pub(super) one_way: bool,
+    #[command(flatten)]
+    pub(super) choose: ChooseArgs,
+    #[command(flatten)]
+    pub(super) limits: LimitArgs,
+    /// Write each difference to this file, as JSON, one a line
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
+}
+
+/// When two objects are equal.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Comparing (without any of these: by size and time)")]
+pub(crate) struct CompareArgs {
+    /// Compare sizes and checksums: those that both sides know, else both are read
+    #[arg(long, conflicts_with_all = ["size_only", "force"])]
+    pub(super) checksum: bool,
+    /// Compare sizes alone
+    #[arg(long, conflicts_with = "force")]
+    pub(super) size_only: bool,
+    /// Copy everything, equal or not
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Times that are no further apart are equal
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
+    pub(super) time_tolerance: Duration,
+}
+
+/// What is written.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Writing")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub(crate) struct WriteArgs {
+    /// Leave objects that are newer in DST
+    #[arg(long)]
+    pub(super) update: bool,
+    /// Write only over objects that DST has
+    #[arg(long, conflicts_with = "ignore_existing")]
+    pub(super) existing: bool,
+    /// Write only objects that DST does not have
+    #[arg(long)]
+    pub(super) ignore_existing: bool,
+    /// Read each copy again and compare it with what was read from SRC
+    #[arg(long)]
+    pub(super) verify: bool,
+    /// Copy through this machine where the store could copy by itself
+    #[arg(long)]
+    pub(super) no_server_side: bool,
+    /// Make no objects for directories: they come from what is in them
+    #[arg(long)]
+    pub(super) no_directories: bool,
+    /// When what is written to a local DST survives a power cut
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "each")]
+    pub(super) fsync: FsyncArg,
+}
+
+/// When files are synced to disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FsyncArg {
+    /// Each file, before it gets its name
+    Each,
+    /// All of them, each time before the journal calls them done
+    Batch,
+}
+
+/// What is deleted.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Deleting (last, and only after both sides were listed whole and without error)")]
+pub(crate) struct DeleteArgs {
+    /// Delete from DST what SRC does not have
+    #[arg(long)]
+    pub(super) delete: bool,
+    /// Delete nothing at all if more than N objects, or P% of those in DST, would go
+    #[arg(long, value_name = "N|P%", value_parser = parse_max_delete, requires = "delete")]
+    pub(super) max_delete: Option<MaxDelete>,
+    /// Let an empty SRC delete everything in DST
+    #[arg(long, requires = "delete")]
+    pub(super) allow_empty_source_to_delete_everything: bool,
+    /// Delete nothing if an object could not be copied
+    #[arg(long, requires = "delete")]
+    pub(super) delete_only_if_all_copied: bool,
+}
+
+/// Which objects.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Choosing (what is left out is neither copied nor deleted)")]
+pub(crate) struct ChooseArgs {
+    /// Leave out what matches a pattern, such as *.tmp, /cache/** or {a,b}/*.log; one that begins with a slash starts at
+    /// the root, * matches no slash
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) exclude: Vec<String>,
+    /// Of what is not excluded, choose only what matches one of these
+    #[arg(long, value_name = "PATTERN")]
+    pub(super) include: Vec<String>,
+    /// "+ PATTERN" or "- PATTERN": the first that matches decides, before --exclude and --include
+    #[arg(long, value_name = "RULE", value_parser = parse_rule, allow_hyphen_values = true)]
+    pub(super) filter: Vec<Rule>,
+    /// Leave out what the lines of this file say, in gitignore's manner
+    #[arg(long, value_name = "FILE")]
+    pub(super) ignore_file: Option<PathBuf>,
+    /// Only the keys in this file, one a line, as they are printed
+    #[arg(long, value_name = "FILE", conflicts_with = "retry_report")]
+    pub(super) files_from: Option<PathBuf>,
+    /// Only the keys that failed in an earlier --report
+    #[arg(long, value_name = "FILE")]
+    pub(super) retry_report: Option<PathBuf>,
+    /// No smaller objects
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) min_size: Option<u64>,
+    /// No larger objects
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) max_size: Option<u64>,
+    /// Only objects that were written this long ago or earlier
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) min_age: Option<Duration>,
+    /// Only objects that were written this long ago or later
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub(super) max_age: Option<Duration>,
+    /// Only part I of N, from 0 on: the same keys at each run, so that N machines share a job
+    #[arg(long, value_name = "I/N", value_parser = parse_shard)]
+    pub(super) shard: Option<Shard>,
+    /// The first key, in the order of bytes; keys are written as they are printed, %25 for %
+    #[arg(long, value_name = "KEY")]
+    pub(super) start: Option<Key>,
+    /// The key before which to stop
+    #[arg(long, value_name = "KEY")]
+    pub(super) end: Option<Key>,
+}
+
+/// How much at once. A limit that names no side is that of each.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits, a second and for each side")]
+pub(crate) struct LimitArgs {
+    /// Bytes a second
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) bandwidth: Option<u64>,
+    /// Bytes a second from SRC
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) source_bandwidth: Option<u64>,
+    /// Bytes a second to DST
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(super) target_bandwidth: Option<u64>,
+    /// Requests a second
+    #[arg(long, value_name = "N")]
+    pub(super) requests: Option<NonZeroU32>,
+    /// Requests a second to SRC
+    #[arg(long, value_name = "N")]
+    pub(super) source_requests: Option<NonZeroU32>,
+    /// Requests a second to DST
+    #[arg(long, value_name = "N")]
+    pub(super) target_requests: Option<NonZeroU32>,
+    /// The most requests at once; how many are best is found by trying
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(super) concurrency: u16,
+    /// Ranges of keys that are listed and compared at once
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(super) workers: u16,
+}
+
+/// What is left behind for scripts.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Reporting and resuming")]
+pub(crate) struct ReportArgs {
+    /// Write what came of each object to this file, as JSON, one a line; equal objects are counted, not told
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
+    /// Keep the journal at META instead of in the user's state directory: a directory, embedded:///path or fdb://…
+    #[arg(long, value_name = "META", conflicts_with = "no_journal")]
+    pub(super) journal: Option<String>,
+    /// Keep no journal: a killed job begins anew
+    #[arg(long)]
+    pub(super) no_journal: bool,
+}
+
+fn parse_max_delete(text: &str) -> Result<MaxDelete, String> {
+    let wrong = || format!("{text:?} is neither a number of objects nor a percentage from 0% to 100%");
+    let Some(percent) = text.strip_suffix('%') else {
+        return text.parse().map(MaxDelete::Count).map_err(|_| wrong());
+    };
+    match percent.parse() {
+        Ok(percent @ 0..=100) => Ok(MaxDelete::Percent(percent)),
+        _ => Err(wrong()),
+    }
+}
+
+fn parse_rule(text: &str) -> Result<Rule, String> {
+    match text.split_once(' ') {
+        Some(("+", pattern)) => Ok(Rule::Include(pattern.to_owned())),
+        Some(("-", pattern)) => Ok(Rule::Exclude(pattern.to_owned())),
+        _ => Err(format!("{text:?} is no rule, such as \"+ /keep/**\" or \"- *.tmp\"")),
+    }
+}
+
+fn parse_shard(text: &str) -> Result<Shard, String> {
+    let numbers = text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
+    match numbers {
+        Some((index, count)) if index < count => Ok(Shard { index, count }),
+        _ => Err(format!("{text:?} is not a part of some, such as 0/4 to 3/4")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_deletions_are_a_number_or_a_percentage() {
+        assert_eq!(parse_max_delete("100"), Ok(MaxDelete::Count(100)));
+        assert_eq!(parse_max_delete("5%"), Ok(MaxDelete::Percent(5)));
+        for wrong in ["", "%", "-1", "101%", "some", "5 %"] {
+            assert!(parse_max_delete(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! `farshore sync` and `farshore check`: any store brought to the state of another, or compared with it.
+//!
+//! Read `args.rs` and `stores.rs` (what is given), `options.rs`, `run.rs`, then what a person sees:
+//! `progress.rs`, `report.rs`, `summary.rs`.
+
+mod args;
+mod choose;
+mod journal;
+mod options;
+mod progress;
+mod report;
+mod run;
+mod stores;
+mod summary;
+
+pub(crate) use args::{CheckArgs, SyncArgs};
+pub(crate) use run::{check, sync};

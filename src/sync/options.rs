@@ -1,0 +1,93 @@
+//! From the command line to a job's options.
+
+use std::num::NonZeroU32;
+use std::time::SystemTime;
+
+use anyhow::Result;
+use farshore_sync::{
+    Compare, ComparePolicy, CopyOptions, DeletionPolicy, Directories, JobOptions, KeyRange, PaceLimits, Verify, Write,
+};
+
+use super::args::{CheckArgs, ChooseArgs, DeleteArgs, LimitArgs, SyncArgs};
+use super::choose;
+
+/// What `farshore sync` is to do.
+pub(super) fn of_sync(args: &SyncArgs) -> Result<JobOptions> {
+    let base = of_both(&args.choose, &args.limits)?;
+    let write = &args.write;
+    let policy = ComparePolicy {
+        by: match (args.compare.checksum, args.compare.size_only, args.compare.force) {
+            (true, _, _) => Compare::Checksum,
+            (_, true, _) => Compare::Size,
+            (_, _, true) => Compare::Never,
+            _ => Compare::SizeAndTime,
+        },
+        time_tolerance: args.compare.time_tolerance,
+        write: match (write.existing, write.ignore_existing) {
+            (true, _) => Write::Existing,
+            (_, true) => Write::New,
+            _ => Write::All,
+        },
+        keep_newer: write.update,
+        delete: args.delete.delete,
+        directories: if write.no_directories { Directories::Leave } else { Directories::Keep },
+    };
+    let copy = CopyOptions {
+        verify: if write.verify { Verify::ReadBack } else { Verify::Reported },
+        server_side: !write.no_server_side,
+        ..base.copy
+    };
+    Ok(JobOptions { policy, copy, deletion: deletion(&args.delete), dry_run: args.dry_run, ..base })
+}
+
+/// What `farshore check` is to do: the plan of a job that is never carried out.
+pub(super) fn of_check(args: &CheckArgs) -> Result<JobOptions> {
+    let policy = ComparePolicy {
+        by: match (args.size_only, args.times) {
+            (true, _) => Compare::Size,
+            (_, true) => Compare::SizeAndTime,
+            _ => Compare::Checksum,
+        },
+        time_tolerance: args.time_tolerance,
+        delete: !args.one_way,
+        // A directory that comes from what is in it is there.
+        directories: Directories::Leave,
+        ..ComparePolicy::default()
+    };
+    let deletion = DeletionPolicy { allow_empty_source: true, confirm: false, ..DeletionPolicy::default() };
+    Ok(JobOptions { policy, deletion, dry_run: true, ..of_both(&args.choose, &args.limits)? })
+}
+
+fn of_both(choose: &ChooseArgs, limits: &LimitArgs) -> Result<JobOptions> {
+    Ok(JobOptions {
+        filter: choose::filter(choose, SystemTime::now())?,
+        range: range(choose),
+        source_pace: pace(limits, limits.source_bandwidth, limits.source_requests),
+        target_pace: pace(limits, limits.target_bandwidth, limits.target_requests),
+        workers: usize::from(limits.workers),
+        seed: rand::random(),
+        ..JobOptions::default()
+    })
+}
+
+fn range(choose: &ChooseArgs) -> KeyRange {
+    let start = choose.start.as_ref().map(farshore_sync::Key::to_bytes).unwrap_or_default();
+    KeyRange::new(start, choose.end.as_ref().map(farshore_sync::Key::to_bytes))
+}
+
+fn pace(limits: &LimitArgs, bytes: Option<u64>, requests: Option<NonZeroU32>) -> PaceLimits {
+    PaceLimits {
+        requests_per_second: requests.or(limits.requests),
+        bytes_per_second: bytes.or(limits.bandwidth),
+        most_at_once: usize::from(limits.concurrency),
+    }
+}
+
+fn deletion(args: &DeleteArgs) -> DeletionPolicy {
+    DeletionPolicy {
+        allow_empty_source: args.allow_empty_source_to_delete_everything,
+        max: args.max_delete,
+        only_if_all_copied: args.delete_only_if_all_copied,
+        ..DeletionPolicy::default()
+    }
+}

@@ -1,0 +1,50 @@
+//! Other tools' judgement of two directories, and what a job must not leave behind.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::command::{Said, find, not_run};
+use crate::shore::{STATE, Shore};
+
+/// Asserts that rsync would change nothing below the root: names, contents, modes, owners, times, links, attributes.
+pub(crate) fn assert_same_for_rsync(source: &Path, target: &Path) {
+    rsync(source, target, "-aHAXn");
+}
+
+/// The same of names, contents and links alone: what comes back from an object store.
+pub(crate) fn assert_same_contents_for_rsync(source: &Path, target: &Path) {
+    rsync(source, target, "-rlnO");
+}
+
+fn rsync(source: &Path, target: &Path, options: &str) {
+    let Some(program) = find("rsync") else {
+        not_run("rsync's comparison", "it is not installed");
+        return;
+    };
+    let slash = |dir: &Path| format!("{}/", dir.display());
+    let mut command = Command::new(program);
+    command.args([options, "--checksum", "--delete", "--itemize-changes"]).args([slash(source), slash(target)]);
+    let said = Said::of(&mut command).ok();
+    // The root is no key: its time and mode are its owner's.
+    let differences: Vec<_> = said.lines().filter(|line| !line.ends_with(" ./")).collect();
+    assert!(differences.is_empty(), "rsync would change the target: {differences:#?}");
+}
+
+/// Asserts that no job is remembered: those that are done leave no journal.
+pub(crate) fn assert_no_journal(shore: &Shore) {
+    let journals = fs::read_dir(shore.path(STATE).join("farshore/sync")).into_iter().flatten();
+    let left: Vec<_> = journals.map(|entry| entry.unwrap().path()).collect();
+    assert!(left.is_empty(), "journals are left: {left:?}");
+}
+
+/// Asserts that no temporary file is left below a directory.
+pub(crate) fn assert_no_temporary(root: &Path) {
+    for entry in fs::read_dir(root).unwrap().map(Result::unwrap) {
+        let name = entry.file_name();
+        assert!(!name.to_string_lossy().starts_with(".farshore-tmp-"), "{} was left", entry.path().display());
+        if entry.file_type().unwrap().is_dir() {
+            assert_no_temporary(&entry.path());
+        }
+    }
+}
