@@ -104,7 +104,7 @@ impl Progress {
         let failed = self.failed.load(Ordering::Relaxed);
         let failed = if failed > 0 { format!(", {} failed", HumanCount(failed)) } else { String::new() };
         format!(
-            "listed {} and {}, copied and verified {}{failed}, {} at {}/s  {}",
+            "listed {} in SRC and {} in DST, copied and verified {}{failed}, {} at {}/s  {}",
             count(&self.listed[0]),
             count(&self.listed[1]),
             count(&self.copied),
