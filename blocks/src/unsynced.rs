@@ -36,6 +36,18 @@ struct Waiting {
     failed: Option<String>,
 }
 
+/// Objects that a sync has taken. They wait again if it ends early, at a deadline for instance.
+struct Taken<'u> {
+    waiting: &'u Mutex<Waiting>,
+    objects: BTreeSet<ObjectPath>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        self.waiting.lock().objects.append(&mut self.objects);
+    }
+}
+
 impl Unsynced {
     pub(crate) fn new(root: &Path) -> Self {
         let (waiting, syncing) = Default::default();
@@ -55,25 +67,31 @@ impl Unsynced {
     /// Makes everything that was put before this call last.
     pub(crate) async fn sync(&self) -> object_store::Result<()> {
         let _alone = self.syncing.lock().await;
-        let objects = {
-            let mut waiting = self.waiting.lock();
-            if let Some(reason) = &waiting.failed {
-                return Err(store_error(Error::other(reason.clone())));
+        let mut taken = self.take()?;
+        let synced = self.sync_all(&taken.objects).await;
+        match &synced {
+            Ok(()) => taken.objects.clear(),
+            Err(error) => {
+                let reason = format!("blocks may be lost, because an earlier sync failed ({error}); start again");
+                self.waiting.lock().failed = Some(reason);
             }
-            std::mem::take(&mut waiting.objects)
-        };
-        let synced = self.sync_all(objects).await;
-        synced.inspect_err(|error| {
-            let reason = format!("blocks may be lost, because an earlier sync failed ({error}); start again");
-            self.waiting.lock().failed = Some(reason);
-        })
+        }
+        synced
     }
 
-    async fn sync_all(&self, objects: BTreeSet<ObjectPath>) -> object_store::Result<()> {
+    fn take(&self) -> object_store::Result<Taken<'_>> {
+        let mut waiting = self.waiting.lock();
+        if let Some(reason) = &waiting.failed {
+            return Err(store_error(Error::other(reason.clone())));
+        }
+        Ok(Taken { waiting: &self.waiting, objects: std::mem::take(&mut waiting.objects) })
+    }
+
+    async fn sync_all(&self, objects: &BTreeSet<ObjectPath>) -> object_store::Result<()> {
         let files: Vec<PathBuf> = objects.iter().map(|object| self.root.join(object.to_string())).collect();
         let dirs: BTreeSet<PathBuf> = files.iter().filter_map(|file| file.parent().map(Path::to_owned)).collect();
         sync_each(files).await?;
-        for object in &objects {
+        for object in objects {
             self.dirs.prepare(object).await?;
         }
         sync_each(dirs).await
@@ -127,6 +145,22 @@ mod tests {
             unsynced.put(&put(root.path(), number)).await.unwrap();
         }
         assert_eq!(waiting(&unsynced), 5);
+    }
+
+    #[tokio::test]
+    async fn a_sync_that_is_given_up_forgets_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let unsynced = Unsynced::new(root.path());
+        for number in 0..10 {
+            unsynced.put(&put(root.path(), number)).await.unwrap();
+        }
+        let mut given_up = Box::pin(unsynced.sync());
+        assert!(futures::poll!(&mut given_up).is_pending());
+        assert_eq!(waiting(&unsynced), 0);
+        drop(given_up);
+        assert_eq!(waiting(&unsynced), 10);
+        unsynced.sync().await.unwrap();
+        assert_eq!(waiting(&unsynced), 0);
     }
 
     #[tokio::test]
