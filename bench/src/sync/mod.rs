@@ -86,7 +86,9 @@ pub(crate) fn measure(options: &SyncOptions, home: &Path) -> Result<String> {
     troubles.sort();
     troubles.dedup();
     let machine = Machine::look(home, StoreKind::S3, &programs);
-    let versions: Vec<_> = options.tools.iter().filter_map(|tool| tool.version()).collect();
+    // The machine's lines have those of the programs that other workloads need too.
+    let own = options.tools.iter().filter(|tool| matches!(tool, Tool::Rclone | Tool::S5cmd));
+    let versions: Vec<_> = own.filter_map(|tool| tool.version()).collect();
     let head = format!("Machine: {}; {}.\n\n", machine.lines.join("; "), versions.join("; "));
     Ok(head + &aligned(&table(&rows)) + "\n" + &troubles.concat())
 }

@@ -45,8 +45,7 @@ impl Tool {
     }
 
     pub(super) fn version(self) -> Option<String> {
-        let argument = if self == Self::Farshore { "--version" } else { "version" };
-        let output = Command::new(self.program()?).arg(argument).output().ok()?;
+        let output = Command::new(self.program()?).arg("version").output().ok()?;
         let line = String::from_utf8_lossy(&output.stdout).lines().next()?.to_owned();
         Some(if line.starts_with(|first: char| first.is_ascii_digit() || first == 'v') {
             format!("{self} {line}")
