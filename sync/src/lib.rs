@@ -30,6 +30,7 @@ mod retry;
 mod split;
 pub mod store;
 mod timestamp;
+mod waiting;
 
 pub use attributes::{AttributeKind, AttributeSet, Attributes, ContentHeaders, Posix};
 pub use checksum::{Agreement, Algorithm, Checksum, Checksums, Scope};

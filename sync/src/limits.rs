@@ -83,6 +83,16 @@ pub const OPEN_WALKS: usize = 16;
 /// Chunks of a body that wait for a disk, or for a reader: enough that neither waits for the other in turn.
 pub const QUEUED_CHUNKS: usize = 4;
 
+/// Calls to a local filesystem at once: what keeps disks busy without the threads standing in each other's way.
+pub const DISK_CALLS: usize = 16;
+
+/// The same where each file is synced.
+pub const SYNCED_DISK_CALLS: usize = 64;
+
+/// Local files up to this size are read and written by turns on one thread where that may wait; larger ones are read
+/// and written side by side.
+pub const READ_HERE_BYTES: u64 = 8 << 20;
+
 /// Local files up to this size are read at once, in memory, instead of by a task of their own.
 pub const INLINE_READ_BYTES: u64 = 256 * 1024;
 

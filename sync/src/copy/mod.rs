@@ -19,7 +19,7 @@ use crate::entry::{Entry, Kind, Object};
 use crate::error::{Remedy, Result, StoreError};
 use crate::journal::Journal;
 use crate::key::Key;
-use crate::limits::{COPY_MEMORY_BYTES, LOOKS_AGAIN, WHOLE_PUT_BYTES};
+use crate::limits::{CHUNK_BYTES, COPY_MEMORY_BYTES, LOOKS_AGAIN, WHOLE_PUT_BYTES};
 use crate::outcome::Observer;
 use crate::pace::Pace;
 use crate::parts::Cut;
@@ -159,6 +159,11 @@ impl Copier {
         done
     }
 
+    /// How many copies are best made at once by threads that wait, where they go from disk to disk.
+    pub(crate) fn disk_calls(&self) -> Option<usize> {
+        self.source.capabilities().disk_calls.and(self.target.capabilities().disk_calls)
+    }
+
     /// What is to be kept of this pair of stores.
     fn wanted(&self) -> AttributeSet {
         let both = self.source.capabilities().holds.and(self.target.capabilities().holds);
@@ -219,7 +224,9 @@ impl Copier {
         let known = known(entry, &object);
         let checked = Checked::new(self, &entry.key, reading.bytes, entry.size, known.clone(), self.extra(&known));
         self.target_pace.request().await;
-        let (stored, computed) = if entry.size <= WHOLE_PUT_BYTES {
+        // From disk to disk, what is larger than a chunk is not gathered in memory.
+        let gathered = if self.disk_calls().is_some() { CHUNK_BYTES as u64 } else { WHOLE_PUT_BYTES };
+        let (stored, computed) = if entry.size <= gathered {
             let (bytes, computed) = checked.collect().await?;
             request.checksums = self.sent(&computed);
             (self.target.put(&request, Body::Whole(bytes)).await?, computed)

@@ -23,6 +23,7 @@ use crate::outcome::Observer;
 use crate::pace::{Pace, PaceLimits};
 use crate::plan::{ComparePolicy, PairCapabilities};
 use crate::store::{Seek, Store};
+use crate::waiting::WaitingThreads;
 
 /// What a job is to do and how. Plain data; each field has a default.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +90,8 @@ pub(crate) struct Context {
     pub(crate) can: PairCapabilities,
     /// Whether ranges can be split.
     pub(crate) splits: bool,
+    /// Where copies are made that wait for disks.
+    pub(crate) waiting: Option<WaitingThreads>,
     /// What ends the job early: the first of them.
     stopped: Mutex<Option<StoreError>>,
 }
@@ -140,7 +143,7 @@ impl Job {
     /// Runs the job, or goes on with it, until its end or until it cannot go on.
     pub async fn run(&self, journal: Arc<dyn Journal>, observer: Arc<dyn Observer>) -> Result<Summary, JobError> {
         journal.open(&self.identity()).await?;
-        let context = Arc::new(self.context(Arc::clone(&journal), observer));
+        let context = Arc::new(self.context(Arc::clone(&journal), observer)?);
         let mut workers = JoinSet::new();
         for number in 0..self.options.workers.max(1) {
             let worker = Worker::new(Arc::clone(&context), WorkerId(format!("worker {number}")));
@@ -156,7 +159,7 @@ impl Job {
         finish::finish(&context).await
     }
 
-    fn context(&self, journal: Arc<dyn Journal>, observer: Arc<dyn Observer>) -> Context {
+    fn context(&self, journal: Arc<dyn Journal>, observer: Arc<dyn Observer>) -> Result<Context, StoreError> {
         let (here, there) = (self.source.capabilities(), self.target.capabilities());
         let can = PairCapabilities {
             target_holds: there.holds,
@@ -173,7 +176,12 @@ impl Job {
             target_pace: Arc::new(Pace::new(self.options.target_pace)),
         };
         let copier = Arc::new(Copier::new(ends, self.options.copy, self.options.seed));
-        Context { copier, options: self.options.clone(), can, splits, stopped: Mutex::new(None) }
+        let waiting = copier.disk_calls().map(|calls| {
+            let threads = WaitingThreads::start(calls.min(self.options.target_pace.most_at_once));
+            threads.map_err(|error| StoreError::unavailable("this machine", "start threads", &error))
+        });
+        let (waiting, stopped) = (waiting.transpose()?, Mutex::new(None));
+        Ok(Context { copier, options: self.options.clone(), can, splits, waiting, stopped })
     }
 }
 

@@ -211,11 +211,18 @@ impl RangeWork {
     /// Does what takes time in a task of its own.
     fn begin(&mut self, ticket: Ticket, mut ended: Ended, decision: Decision) {
         let context = Arc::clone(&self.context);
-        self.copies.spawn(async move {
+        let act = async move {
             let (entry, reason, done) = act(&context, decision).await;
             account(&context, &mut ended, &entry, reason, done);
             (ticket, ended)
-        });
+        };
+        match &self.context.waiting {
+            Some(threads) => {
+                let ended = threads.run(act);
+                self.copies.spawn(async { ended.await.expect("what panics there panics here") })
+            }
+            None => self.copies.spawn(act),
+        };
     }
 
     fn tell(&self, entry: &Entry, what: What) {

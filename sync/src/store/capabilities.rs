@@ -35,6 +35,9 @@ pub struct Capabilities {
     pub lists_source_times: bool,
     /// The smallest difference of its times, in nanoseconds.
     pub time_precision_ns: u64,
+    /// How many of its calls are best made at once because they wait for a disk of this machine, on threads that may
+    /// wait; none where calls wait for a network, which takes no thread.
+    pub disk_calls: Option<usize>,
 }
 
 /// Whether a listing can start anywhere.
@@ -79,6 +82,7 @@ impl Capabilities {
             delete_batch: DELETE_BATCH,
             lists_source_times: false,
             time_precision_ns: 1_000_000_000,
+            disk_calls: None,
         }
     }
 }

@@ -20,6 +20,8 @@ type Outcome<T> = std::result::Result<T, Errno>;
 
 /// The largest value of an extended attribute that Linux holds.
 const MAX_XATTR_BYTES: usize = 64 * 1024;
+/// What is tried first for their names.
+const FEW_XATTR_NAMES_BYTES: usize = 512;
 /// The bytes of a mode that are permissions.
 const PERMISSIONS: u32 = 0o7777;
 /// `st_blocks` counts these.
@@ -70,13 +72,20 @@ pub(super) fn posix(stat: &Stat) -> Posix {
 
 /// The extended attributes of an open file or directory; none where the filesystem has none.
 pub(super) fn xattrs(file: BorrowedFd<'_>) -> Outcome<BTreeMap<Vec<u8>, Vec<u8>>> {
-    let mut names = vec![0; MAX_XATTR_BYTES];
-    let len = match flistxattr(file, names.as_mut_slice()) {
+    // Most files have none or few.
+    let mut few = [0; FEW_XATTR_NAMES_BYTES];
+    let mut many = Vec::new();
+    let names = match flistxattr(file, &mut few) {
         Err(Errno::NOTSUP | Errno::NOSYS) => return Ok(BTreeMap::new()),
-        listed => listed?,
+        Err(Errno::RANGE) => {
+            many.resize(MAX_XATTR_BYTES, 0);
+            let len = flistxattr(file, many.as_mut_slice())?;
+            &many[..len]
+        }
+        listed => &few[..listed?],
     };
     let mut found = BTreeMap::new();
-    for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
         let mut value = vec![0; MAX_XATTR_BYTES];
         match fgetxattr(file, name, value.as_mut_slice()) {
             // Removed meanwhile, or not for this user to see.

@@ -33,7 +33,8 @@ use crate::attributes::{AttributeKind, AttributeSet, Attributes};
 use crate::entry::{Identity, Kind, Object};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
-use crate::limits::{OPEN_WALKS, QUEUED_CHUNKS};
+use crate::limits::{DISK_CALLS, OPEN_WALKS, QUEUED_CHUNKS, READ_HERE_BYTES, SYNCED_DISK_CALLS};
+use crate::waiting::may_wait;
 
 /// A directory of this machine.
 #[derive(Debug)]
@@ -80,25 +81,37 @@ impl LocalStore {
     /// mounted looks like it.
     pub fn open(path: &Path, options: LocalOptions) -> Result<Self> {
         let root = Arc::new(Root::open(path)?);
-        Ok(Self { root, options, capabilities: capabilities(), walks: Arc::default() })
+        Ok(Self { root, options, capabilities: capabilities(options.durability), walks: Arc::default() })
     }
 
-    /// Runs what may wait for the disk where that is allowed.
+    /// Runs what may wait for the disk where that is allowed: here, or on another thread.
     async fn blocking<T: Send + 'static>(
         &self,
         act: impl FnOnce(&Arc<Root>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        if may_wait() {
+            return act(&self.root);
+        }
         let root = Arc::clone(&self.root);
         let done = tokio::task::spawn_blocking(move || act(&root)).await;
         done.unwrap_or_else(|error| Err(StoreError::unavailable(self.name(), "go on", &error)))
     }
 
-    /// Writes a file whose bytes come as a stream: they are awaited here and written where waiting is allowed.
+    /// Writes a file whose bytes come as a stream: they are awaited here and written where waiting is allowed. A large
+    /// one is written by a thread of its own in any case, so that reading and writing go on side by side.
     async fn put_stream(&self, request: &PutRequest, mut bytes: ByteStream) -> Result<Stored> {
+        if may_wait() && request.size <= READ_HERE_BYTES {
+            let mut writer = Writer::begin(&self.root, self.options, request)?;
+            while let Some(chunk) = bytes.try_next().await? {
+                writer.write(&chunk)?;
+            }
+            return writer.finish();
+        }
         let (sender, mut receiver) = mpsc::channel::<Option<Bytes>>(QUEUED_CHUNKS);
         let (request, options) = (request.clone(), self.options);
-        let write = self.blocking(move |root| {
-            let mut writer = Writer::begin(root, options, &request)?;
+        let root = Arc::clone(&self.root);
+        let write = tokio::task::spawn_blocking(move || {
+            let mut writer = Writer::begin(&root, options, &request)?;
             while let Some(chunk) = receiver.blocking_recv() {
                 match chunk {
                     Some(chunk) => writer.write(&chunk)?,
@@ -119,21 +132,36 @@ impl LocalStore {
             Ok(())
         };
         let (fed, written) = futures::join!(feed, write);
-        fed.and(written)
+        fed.and(written.unwrap_or_else(|error| Err(StoreError::unavailable(self.name(), "go on", &error))))
     }
 }
 
-fn capabilities() -> Capabilities {
-    use AttributeKind::{Directories, ExtendedAttributes, HardLinks, Holes, Mode, ModifiedTime, Owner, Symlinks};
-    let all = [Directories, ExtendedAttributes, HardLinks, Holes, Mode, ModifiedTime, Owner, Symlinks];
+/// What a disk keeps beside bytes.
+const HOLDS: AttributeSet = AttributeSet::of(&[
+    AttributeKind::Mode,
+    AttributeKind::Owner,
+    AttributeKind::ModifiedTime,
+    AttributeKind::ExtendedAttributes,
+    AttributeKind::Symlinks,
+    AttributeKind::HardLinks,
+    AttributeKind::Directories,
+    AttributeKind::Holes,
+]);
+
+fn capabilities(durability: Durability) -> Capabilities {
     Capabilities {
         writable: true,
         seek: Seek::Anywhere,
         max_put_bytes: u64::MAX,
         preferred_put_bytes: u64::MAX,
-        holds: AttributeSet::of(&all),
+        holds: HOLDS,
         lists_source_times: true,
         time_precision_ns: 1,
+        disk_calls: Some(match durability {
+            // Waits for the disk are joined: the more wait, the fewer are needed.
+            Durability::Each => SYNCED_DISK_CALLS,
+            Durability::AtFlush => DISK_CALLS,
+        }),
         ..Capabilities::read_only()
     }
 }
@@ -203,8 +231,8 @@ impl Store for LocalStore {
     }
 
     async fn head(&self, key: &Key, wanted: AttributeSet) -> Result<Object> {
-        let (key, holds) = (key.clone(), self.capabilities.holds);
-        self.blocking(move |root| head(root, &key, wanted, holds)).await
+        let key = key.clone();
+        self.blocking(move |root| head(root, &key, wanted)).await
     }
 
     async fn read(&self, request: &ReadRequest) -> Result<Reading> {
@@ -272,10 +300,10 @@ fn look(root: &Root, key: &Key) -> Result<(OwnedFd, crate::entry::Entry)> {
     Ok((directory, entry.ok_or_else(|| StoreError::missing(root.name(), key))?))
 }
 
-fn head(root: &Root, key: &Key, wanted: AttributeSet, holds: AttributeSet) -> Result<Object> {
+fn head(root: &Root, key: &Key, wanted: AttributeSet) -> Result<Object> {
     let (_, entry) = look(root, key)?;
     if matches!(entry.kind, Kind::Symlink { .. }) {
-        return head_link(root, key, holds);
+        return head_link(root, key);
     }
     let path = key.as_bytes().strip_suffix(b"/").unwrap_or(key.as_bytes());
     let read = || {
@@ -298,17 +326,17 @@ fn head(root: &Root, key: &Key, wanted: AttributeSet, holds: AttributeSet) -> Re
     Ok(Object {
         entry,
         attributes: Attributes { posix: Some(posix), ..Attributes::default() },
-        known: holds.without(unknown),
+        known: HOLDS.without(unknown),
     })
 }
 
-fn head_link(root: &Root, key: &Key, holds: AttributeSet) -> Result<Object> {
+fn head_link(root: &Root, key: &Key) -> Result<Object> {
     let (directory, entry) = look(root, key)?;
     let name = root.place(key)?.name;
     let stat = rustix::fs::statat(&directory, name, root::NO_FOLLOW);
     let stat = stat.map_err(|error| reading::missing_or(root, key, "look at", error))?;
     let posix = crate::attributes::Posix { sparse: false, ..inode::posix(&stat) };
-    Ok(Object { entry, attributes: Attributes { posix: Some(posix), ..Attributes::default() }, known: holds })
+    Ok(Object { entry, attributes: Attributes { posix: Some(posix), ..Attributes::default() }, known: HOLDS })
 }
 
 fn set_attributes(root: &Root, key: &Key, identity: &Identity, attributes: &Attributes) -> Result<Stored> {

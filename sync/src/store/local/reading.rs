@@ -1,6 +1,6 @@
 //! Reading local files: bound to their identity from the first byte to the last, holes told without reading them.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,14 +9,15 @@ use rustix::fs::{OFlags, SeekFrom, Stat, seek};
 use rustix::io::{Errno, pread};
 use tokio::sync::mpsc;
 
-use super::inode;
 use super::root::Root;
-use crate::attributes::{AttributeKind, AttributeSet, Attributes};
+use super::{HOLDS, inode};
+use crate::attributes::Attributes;
 use crate::entry::{Kind, Object};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
-use crate::limits::{CHUNK_BYTES, INLINE_READ_BYTES, QUEUED_CHUNKS};
-use crate::store::{ByteRange, ByteStream, ReadRequest, Reading};
+use crate::limits::{CHUNK_BYTES, INLINE_READ_BYTES, QUEUED_CHUNKS, READ_HERE_BYTES};
+use crate::store::{ByteStream, ReadRequest, Reading};
+use crate::waiting::may_wait;
 
 static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
 
@@ -29,6 +30,13 @@ struct OpenFile {
     sparse: bool,
 }
 
+/// How far a file was read.
+struct Place {
+    offset: u64,
+    /// Up to here nothing but zeros is known to come, or it is `offset`.
+    data: u64,
+}
+
 /// Opens a file and reads it, at once if it is small; runs where blocking is allowed.
 pub(super) fn read(root: &Arc<Root>, request: &ReadRequest) -> Result<Reading> {
     let (file, before) = open_file(root, &request.key)?;
@@ -36,18 +44,17 @@ pub(super) fn read(root: &Arc<Root>, request: &ReadRequest) -> Result<Reading> {
     if !request.identity.may_be(&entry.identity()) {
         return Err(StoreError::changed(&request.key, "its size, time or inode is another"));
     }
-    let posix = inode::posix(&before);
+    let mut posix = inode::posix(&before);
+    posix.xattrs = inode::xattrs(file.as_fd()).map_err(|error| root.error(&request.key, "read", error))?;
     let sparse = posix.sparse;
-    let known = AttributeSet::of(&[
-        AttributeKind::Mode,
-        AttributeKind::Owner,
-        AttributeKind::ModifiedTime,
-        AttributeKind::Holes,
-    ]);
     let attributes = Attributes { posix: Some(posix), ..Attributes::default() };
     let open = OpenFile { file, before, request: request.clone(), root: Arc::clone(root), sparse };
-    let bytes = if request.range.len <= INLINE_READ_BYTES { open.read_now()? } else { open.read_later() };
-    Ok(Reading { object: Object { entry, attributes, known }, bytes })
+    let bytes = match request.range.len {
+        ..=INLINE_READ_BYTES if !may_wait() => open.read_now()?,
+        ..=READ_HERE_BYTES if may_wait() => open.read_here(),
+        _ => open.read_later(),
+    };
+    Ok(Reading { object: Object { entry, attributes, known: HOLDS }, bytes })
 }
 
 /// Opens a file that is a file. The flag keeps a named pipe from waiting for its writer.
@@ -96,28 +103,43 @@ impl OpenFile {
         stream::unfold(receiver, async |mut receiver| receiver.recv().await.map(|chunk| (chunk, receiver))).boxed()
     }
 
-    /// Gives the range's bytes to `take`, as long as it wants them, and looks at the file again at the end.
+    /// Reads each chunk when it is asked for, on the thread that asks.
+    fn read_here(self) -> ByteStream {
+        let place = Place { offset: self.request.range.offset, data: self.request.range.offset };
+        stream::try_unfold((self, place), async |(open, mut place)| {
+            let chunk = open.next(&mut place)?;
+            Ok(chunk.map(|chunk| (chunk, (open, place))))
+        })
+        .boxed()
+    }
+
+    /// Gives the range's bytes to `take`, as long as it wants them.
     fn read_all(&self, mut take: impl FnMut(Bytes) -> bool) -> Result<()> {
-        let ByteRange { mut offset, .. } = self.request.range;
-        let end = self.request.range.end();
-        let mut data = offset;
-        while offset < end {
-            if self.sparse && offset >= data {
-                data = self.next_data(offset, end)?;
-            }
-            let chunk = if offset < data { zeros(data - offset) } else { self.chunk(offset, end)? };
-            offset += chunk.len() as u64;
-            data = data.max(offset);
+        let mut place = Place { offset: self.request.range.offset, data: self.request.range.offset };
+        while let Some(chunk) = self.next(&mut place)? {
             if !take(chunk) {
                 return Ok(());
             }
         }
-        let after = inode::stat(&self.file).map_err(|error| self.failed(error))?;
-        if inode::same_state(&self.before, &after) {
-            Ok(())
-        } else {
-            Err(self.changed("it was written while it was read"))
+        Ok(())
+    }
+
+    /// The next bytes of the range; at its end the file is looked at again.
+    fn next(&self, place: &mut Place) -> Result<Option<Bytes>> {
+        let end = self.request.range.end();
+        if place.offset >= end {
+            let after = inode::stat(&self.file).map_err(|error| self.failed(error))?;
+            let same = inode::same_state(&self.before, &after);
+            return if same { Ok(None) } else { Err(self.changed("it was written while it was read")) };
         }
+        if self.sparse && place.offset >= place.data {
+            place.data = self.next_data(place.offset, end)?;
+        }
+        let hole = place.data.saturating_sub(place.offset);
+        let chunk = if hole > 0 { zeros(hole) } else { self.chunk(place.offset, end)? };
+        place.offset += chunk.len() as u64;
+        place.data = place.data.max(place.offset);
+        Ok(Some(chunk))
     }
 
     /// Where the next bytes are that are stored; the range's end if only a hole is left.
