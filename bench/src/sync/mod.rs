@@ -1,7 +1,8 @@
 //! `farshore-bench sync`: moving many small and some large objects, beside the tools that a user would pick instead.
 //!
 //! Every tool moves the same tree on every route in turn, round after round, each to an empty place; then once more
-//! with nothing to do. Wall time, CPU time of the tool alone, and its peak memory are told.
+//! with nothing to do. Each round begins with another tool. Wall time, CPU time of the tool alone, and its peak memory
+//! are told. Small files are removed only at the end: ext4 is slow to give out inodes that were just freed.
 
 mod process;
 mod tool;
@@ -11,7 +12,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use self::process::Spent;
 use self::tool::{Place, Tool};
@@ -37,17 +38,36 @@ pub(crate) struct SyncOptions {
     /// Objects of 1 MiB
     #[arg(long, default_value_t = 500)]
     large: u32,
+    /// The size of one object that is moved alone, in MiB
+    #[arg(long, default_value_t = 2048)]
+    huge: u32,
+    /// Which routes
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Route::ALL)]
+    routes: Vec<Route>,
     /// Where everything is put while it runs; the system's temporary directory without it
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
 }
 
 /// From where to where.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Route {
+    /// To a cloud; the routes from there need it.
     LocalToS3,
+    /// From there to a directory.
     S3ToLocal,
+    /// From there to another cloud.
+    S3ToS3,
+    /// From a directory to another.
     LocalToLocal,
+}
+
+/// A tree of files of one size.
+#[derive(Debug, Clone, Copy)]
+struct Tree {
+    title: &'static str,
+    count: u32,
+    bytes: usize,
 }
 
 /// What one tool took on one route with one tree.
@@ -61,27 +81,20 @@ struct Row {
 /// Measures everything below `home`; the tables, as Markdown.
 pub(crate) fn measure(options: &SyncOptions, home: &Path) -> Result<String> {
     let programs = Programs::find();
-    let stores = Stores::start(StoreKind::S3, home, &programs)?;
-    let mut rows: Vec<Row> = Vec::new();
-    let mut troubles: Vec<String> = Vec::new();
-    for (title, count, bytes) in [("1 KiB", options.small, 1 << 10), ("1 MiB", options.large, 1 << 20)] {
-        let tree = home.join(title.replace(' ', "-"));
-        plant(&tree, count, bytes)?;
-        for round in 1..=options.rounds {
-            for route in [Route::LocalToS3, Route::S3ToLocal, Route::LocalToLocal] {
-                for tool in options.tools.iter().copied() {
-                    note(&format!("round {round}/{}: {title}, {route:?}, {tool}", options.rounds));
-                    let place = home.join(format!("{tool}-{round}"));
-                    for (pass, spent) in run(tool, route, &tree, &place, &stores)? {
-                        let what = format!("{count} x {title}, {}{pass}", route.name());
-                        match spent {
-                            Ok(spent) => add(&mut rows, what, tool, count, spent),
-                            Err(error) => troubles.push(format!("- {tool}, {what}: {error:#}\n")),
-                        }
-                    }
-                }
-            }
-        }
+    let clouds = ["one", "two"].map(|name| -> Result<Stores> {
+        fs::create_dir(home.join(name))?;
+        Stores::start(StoreKind::S3, &home.join(name), &programs)
+    });
+    let [one, two] = clouds;
+    let clouds = [one?, two?];
+    let (mut rows, mut troubles) = (Vec::new(), Vec::new());
+    let trees = [
+        Tree { title: "1 KiB", count: options.small, bytes: 1 << 10 },
+        Tree { title: "1 MiB", count: options.large, bytes: 1 << 20 },
+        Tree { title: "one large", count: options.huge.min(1), bytes: (options.huge as usize) << 20 },
+    ];
+    for tree in trees.into_iter().filter(|tree| tree.count > 0) {
+        measure_tree(options, home, tree, &clouds, &mut rows, &mut troubles)?;
     }
     troubles.sort();
     troubles.dedup();
@@ -93,30 +106,79 @@ pub(crate) fn measure(options: &SyncOptions, home: &Path) -> Result<String> {
     Ok(head + &aligned(&table(&rows)) + "\n" + &troubles.concat())
 }
 
+fn measure_tree(
+    options: &SyncOptions,
+    home: &Path,
+    tree: Tree,
+    clouds: &[Stores; 2],
+    rows: &mut Vec<Row>,
+    troubles: &mut Vec<String>,
+) -> Result<()> {
+    let Tree { title, count, bytes } = tree;
+    let planted = home.join(title.replace(' ', "-"));
+    plant(&planted, count, bytes)?;
+    let mut left = Vec::new();
+    let mut tools = options.tools.clone();
+    for round in 1..=options.rounds {
+        for route in options.routes.iter().copied() {
+            for tool in tools.iter().copied() {
+                note(&format!("round {round}/{}: {title}, {route:?}, {tool}", options.rounds));
+                let place = home.join(format!("{tool}-{route:?}-{round}"));
+                for (pass, spent) in run(tool, route, &planted, &place, round, clouds)? {
+                    let what = format!("{count} x {title}, {}{pass}", route.name());
+                    match spent {
+                        Ok(spent) => add(rows, what, tool, count, spent),
+                        Err(error) => troubles.push(format!("- {tool}, {what}: {error:#}\n")),
+                    }
+                }
+                if bytes < 1 << 20 {
+                    left.push(place);
+                } else {
+                    remove(&place)?;
+                }
+            }
+        }
+        tools.rotate_left(1);
+    }
+    left.push(planted);
+    left.iter().try_for_each(|place| remove(place))
+}
+
+fn remove(place: &Path) -> Result<()> {
+    match fs::remove_dir_all(place) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot clear {}", place.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// One tool's passes on a route: the first, and one with nothing to do. None where the tool does not have the route.
 fn run(
     tool: Tool,
     route: Route,
     tree: &Path,
     place: &Path,
-    stores: &Stores,
+    round: u32,
+    [one, two]: &[Stores; 2],
 ) -> Result<Vec<(&'static str, Result<Spent>)>> {
     let leaf = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let prefix = format!("{}/{}", leaf(place), leaf(tree));
-    let local = place.join(leaf(tree));
+    // What a tool brings to the first cloud in a round is what it takes from there.
+    let prefix = format!("{tool}-{round}/{}", leaf(tree));
+    let (source, target) = (Place::Local(tree.to_owned()), Place::Local(place.join(leaf(tree))));
     let (from, to) = match route {
-        Route::LocalToS3 => (Place::Local(tree.to_owned()), Place::S3(prefix)),
-        Route::S3ToLocal => (Place::S3(prefix), Place::Local(local.clone())),
-        Route::LocalToLocal => (Place::Local(tree.to_owned()), Place::Local(local.clone())),
+        Route::LocalToS3 => (source, Place::S3(one, prefix)),
+        Route::S3ToLocal => (Place::S3(one, prefix), target),
+        Route::S3ToS3 => (Place::S3(one, prefix.clone()), Place::S3(two, prefix)),
+        Route::LocalToLocal => (source, target),
     };
-    let Some(mut command) = tool.command(&from, &to, stores) else { return Ok(Vec::new()) };
-    fs::create_dir_all(&local)?;
+    let Some(mut command) = tool.command(&from, &to) else { return Ok(Vec::new()) };
+    fs::create_dir_all(place.join(leaf(tree)))?;
     let mut passes = Vec::new();
     for pass in ["", ", again"] {
         machine::settle(place)?;
         passes.push((pass, process::run(&mut command)));
     }
-    fs::remove_dir_all(place).with_context(|| format!("cannot clear {}", place.display()))?;
     Ok(passes)
 }
 
@@ -158,16 +220,21 @@ fn table(rows: &[Row]) -> Vec<Vec<String>> {
 
 /// Fills a directory with `count` files of `bytes` each, a thousand to a directory.
 fn plant(tree: &Path, count: u32, bytes: usize) -> Result<()> {
-    let mut contents = vec![0_u8; bytes];
+    let mut piece = vec![0_u8; bytes.min(1 << 20)];
     for number in 0..count {
         let directory = tree.join(format!("{:04}", number / 1_000));
         fs::create_dir_all(&directory)?;
-        contents.iter_mut().zip(0_u32..).for_each(|(byte, at)| {
-            *byte = ((number ^ at).wrapping_mul(0x9E37_79B1) >> 24) as u8;
-        });
-        fs::write(directory.join(format!("{number:08}")), &contents)?;
+        let mut file = fs::File::create(directory.join(format!("{number:08}")))?;
+        for at in 0..bytes.div_ceil(piece.len()) {
+            fill(&mut piece, number ^ at as u32);
+            file.write_all(&piece)?;
+        }
     }
     Ok(())
+}
+
+fn fill(piece: &mut [u8], seed: u32) {
+    piece.iter_mut().zip(0_u32..).for_each(|(byte, at)| *byte = ((seed ^ at).wrapping_mul(0x9E37_79B1) >> 24) as u8);
 }
 
 impl Row {
@@ -181,10 +248,13 @@ impl Row {
 }
 
 impl Route {
+    const ALL: [Self; 4] = [Self::LocalToS3, Self::S3ToLocal, Self::S3ToS3, Self::LocalToLocal];
+
     fn name(self) -> &'static str {
         match self {
             Self::LocalToS3 => "local to S3",
             Self::S3ToLocal => "S3 to local",
+            Self::S3ToS3 => "S3 to S3",
             Self::LocalToLocal => "local to local",
         }
     }

@@ -33,7 +33,7 @@ pub(super) fn run(command: &mut Command) -> Result<Spent> {
     });
     let mut spent = Spent::default();
     while !is_ended(child.id()) {
-        spent.peak_bytes = peak_bytes(child.id()).unwrap_or(0).max(spent.peak_bytes);
+        spent.peak_bytes = peak_bytes_of_all(child.id()).max(spent.peak_bytes);
         if begun.elapsed() > LIMIT {
             child.kill()?;
         }
@@ -61,10 +61,23 @@ fn is_ended(id: u32) -> bool {
     stat_fields(id).is_none_or(|fields| fields.first().is_none_or(|state| state == "Z"))
 }
 
+/// The time of a process and of those children that it waited for, as a tool has that a script starts.
 fn cpu_time(id: u32) -> Result<Duration> {
     let fields = stat_fields(id).context("the tool is gone")?;
-    let ticks: u64 = fields[11..=12].iter().filter_map(|field| field.parse::<u64>().ok()).sum();
+    let ticks: u64 = fields
+        .get(11..=14)
+        .context("the kernel tells no times")?
+        .iter()
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
     Ok(Duration::from_millis(ticks * TICK_MS))
+}
+
+/// The most memory that a process or one of its children had: a script is small beside the tool that it starts.
+fn peak_bytes_of_all(id: u32) -> u64 {
+    let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+    let children = children.split_whitespace().filter_map(|child| child.parse().ok());
+    std::iter::once(id).chain(children).filter_map(peak_bytes).max().unwrap_or(0)
 }
 
 fn peak_bytes(id: u32) -> Option<u64> {

@@ -19,17 +19,17 @@ pub(super) enum Tool {
     Farshore,
     /// rclone sync.
     Rclone,
-    /// s5cmd sync, which does not go from directory to directory.
+    /// s5cmd sync, which goes neither from directory to directory nor from cloud to cloud.
     S5cmd,
     /// juicefs sync, which compares sizes alone.
     Juicefs,
 }
 
 /// Where objects are.
-pub(super) enum Place {
+pub(super) enum Place<'a> {
     Local(PathBuf),
-    /// Below this prefix of the run's bucket.
-    S3(String),
+    /// Below this prefix of the bucket of one of the run's clouds.
+    S3(&'a Stores, String),
 }
 
 impl Tool {
@@ -55,40 +55,48 @@ impl Tool {
     }
 
     /// The command that brings one place to the state of another; none where the tool is missing or has no such route.
-    pub(super) fn command(self, from: &Place, to: &Place, stores: &Stores) -> Option<Command> {
+    pub(super) fn command(self, from: &Place<'_>, to: &Place<'_>) -> Option<Command> {
         let mut command = Command::new(self.program()?);
-        stores.credentials(&mut command);
+        for place in [from, to] {
+            if let Place::S3(cloud, _) = place {
+                cloud.credentials(&mut command);
+            }
+        }
         match (self, from, to) {
             (Self::Farshore, ..) => {
                 command.args(["sync", "--no-journal", "--fsync", "batch", "--concurrency", AT_ONCE]);
                 command.args([from, to].map(|place| match place {
                     Place::Local(path) => path.display().to_string(),
-                    Place::S3(prefix) => stores.farshore_prefix(prefix),
+                    Place::S3(cloud, prefix) => cloud.farshore_prefix(prefix),
                 }));
             }
             (Self::Rclone, ..) => {
                 command.args(["sync", "--transfers", AT_ONCE, "--checkers", AT_ONCE, "--config", "/dev/null", "-q"]);
-                let remote = format!(":s3,provider=Other,env_auth=true,endpoint='{}':", stores.endpoint());
+                let remote =
+                    |cloud: &Stores| format!(":s3,provider=Other,env_auth=true,endpoint='{}':", cloud.endpoint());
                 command.args([from, to].map(|place| match place {
                     Place::Local(path) => path.display().to_string(),
-                    Place::S3(prefix) => format!("{remote}{}/{prefix}", Stores::BUCKET),
+                    Place::S3(cloud, prefix) => format!("{}{}/{prefix}", remote(cloud), Stores::BUCKET),
                 }));
             }
-            (Self::S5cmd, Place::Local(_), Place::Local(_)) => return None,
-            (Self::S5cmd, ..) => {
-                command.args(["--endpoint-url", &stores.endpoint(), "--numworkers", AT_ONCE, "--log", "error", "sync"]);
-                let place = |place: &Place| match place {
+            // It knows one cloud at a time, and no route without one.
+            (Self::S5cmd, Place::Local(_), Place::Local(_)) | (Self::S5cmd, Place::S3(..), Place::S3(..)) => {
+                return None;
+            }
+            (Self::S5cmd, Place::S3(cloud, _), _) | (Self::S5cmd, _, Place::S3(cloud, _)) => {
+                command.args(["--endpoint-url", &cloud.endpoint(), "--numworkers", AT_ONCE, "--log", "error", "sync"]);
+                let place = |place: &Place<'_>| match place {
                     Place::Local(path) => format!("{}/", path.display()),
-                    Place::S3(prefix) => format!("s3://{}/{prefix}/", Stores::BUCKET),
+                    Place::S3(_, prefix) => format!("s3://{}/{prefix}/", Stores::BUCKET),
                 };
-                let star = if matches!(from, Place::S3(_)) { "*" } else { "" };
+                let star = if matches!(from, Place::S3(..)) { "*" } else { "" };
                 command.args([place(from) + star, place(to)]);
             }
             (Self::Juicefs, ..) => {
                 command.args(["sync", "--threads", AT_ONCE, "--list-threads", "8", "--dirs"]);
                 command.args([from, to].map(|place| match place {
                     Place::Local(path) => format!("{}/", path.display()),
-                    Place::S3(prefix) => stores.juicefs_prefix(prefix),
+                    Place::S3(cloud, prefix) => cloud.juicefs_prefix(prefix),
                 }));
             }
         }
