@@ -122,7 +122,7 @@ fn seaweed(home: &Path, programs: &Programs) -> Result<Stores> {
     fs::write(&config, identities())?;
     let mut command = Command::new(weed);
     command.args(["-logtostderr=true", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]);
-    command.args(["-master.volumeSizeLimitMB=1024", "-volume.max=2000", "-s3.port.iceberg=0"]);
+    command.args(["-master.volumeSizeLimitMB=1024", "-volume.max=2000", "-s3.port.iceberg=0", "-s3.port.lance=0"]);
     command.args([format!("-dir={}", dir.display()), format!("-s3.config={}", config.display())]);
     command.args([format!("-master.port={master}"), format!("-volume.port={volume}")]);
     command.args([format!("-filer.port={filer}"), format!("-s3.port={port}")]);
