@@ -83,6 +83,12 @@ pub const OPEN_WALKS: usize = 16;
 /// Chunks of a body that wait for a disk, or for a reader: enough that neither waits for the other in turn.
 pub const QUEUED_CHUNKS: usize = 4;
 
+/// How long an upload in parts on a disk stays without anybody writing to it, for a job to go on with: a week.
+pub const ABANDONED_UPLOAD: Duration = Duration::from_hours(7 * 24);
+
+/// Local files above this size are written in parts, side by side.
+pub const LOCAL_PART_ABOVE_BYTES: u64 = 32 << 20;
+
 /// Calls to a local filesystem at once: what keeps disks busy without the threads standing in each other's way.
 pub const DISK_CALLS: usize = 16;
 

@@ -16,7 +16,9 @@ use crate::frontier::{Ended, Frontier, Ticket};
 use crate::journal::{Claim, ClaimedRange, Deletion, Failure, JournalError, Result, WorkerId};
 use crate::key::Key;
 use crate::key_range::{KeyRange, place_after};
-use crate::limits::{CLAIM_PAUSE, COPIES_AT_ONCE, FRONTIER_KEYS, SETTLE_INTERVAL, SETTLE_KEYS, SPLIT_PAGES};
+use crate::limits::{
+    CLAIM_PAUSE, COPIES_AT_ONCE, FRONTIER_KEYS, READ_HERE_BYTES, SETTLE_INTERVAL, SETTLE_KEYS, SPLIT_PAGES,
+};
 use crate::merge::{Merge, Pair, Side, Step};
 use crate::outcome::{Outcome, What};
 use crate::plan::{CopyReason, Decision, decide};
@@ -210,18 +212,19 @@ impl RangeWork {
 
     /// Does what takes time in a task of its own.
     fn begin(&mut self, ticket: Ticket, mut ended: Ended, decision: Decision) {
-        let context = Arc::clone(&self.context);
+        let (context, size) = (Arc::clone(&self.context), ended.counts.source_bytes);
         let act = async move {
             let (entry, reason, done) = act(&context, decision).await;
             account(&context, &mut ended, &entry, reason, done);
             (ticket, ended)
         };
         match &self.context.waiting {
-            Some(threads) => {
+            // The parts of a large object go side by side, each on a thread of its own.
+            Some(threads) if size <= READ_HERE_BYTES => {
                 let ended = threads.run(act);
                 self.copies.spawn(async { ended.await.expect("what panics there panics here") })
             }
-            None => self.copies.spawn(act),
+            _ => self.copies.spawn(act),
         };
     }
 

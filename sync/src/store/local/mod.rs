@@ -6,6 +6,7 @@ mod names;
 mod reading;
 mod root;
 mod temporary;
+mod upload;
 mod walk;
 mod writing;
 
@@ -23,17 +24,20 @@ use rustix::io::Errno;
 use tokio::sync::mpsc;
 
 use self::root::{Root, io_error};
+use self::upload::PartWriter;
 use self::walk::Walk;
-use self::writing::Writer;
+use self::writing::{Sink, Writer};
 use super::{
-    Body, ByteStream, Capabilities, Condition, ListPage, ListRequest, PageEnd, PutRequest, ReadRequest, Reading, Seek,
-    Store, Stored,
+    Body, ByteStream, Capabilities, Condition, ListPage, ListRequest, PageEnd, PartLimits, PartPage, PartRequest,
+    PutRequest, ReadRequest, Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage,
 };
 use crate::attributes::{AttributeKind, AttributeSet, Attributes};
 use crate::entry::{Identity, Kind, Object};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
-use crate::limits::{DISK_CALLS, OPEN_WALKS, QUEUED_CHUNKS, READ_HERE_BYTES, SYNCED_DISK_CALLS};
+use crate::limits::{
+    DISK_CALLS, LOCAL_PART_ABOVE_BYTES, OPEN_WALKS, QUEUED_CHUNKS, READ_HERE_BYTES, SYNCED_DISK_CALLS,
+};
 use crate::waiting::may_wait;
 
 /// A directory of this machine.
@@ -97,29 +101,37 @@ impl LocalStore {
         done.unwrap_or_else(|error| Err(StoreError::unavailable(self.name(), "go on", &error)))
     }
 
-    /// Writes a file whose bytes come as a stream: they are awaited here and written where waiting is allowed. A large
-    /// one is written by a thread of its own in any case, so that reading and writing go on side by side.
-    async fn put_stream(&self, request: &PutRequest, mut bytes: ByteStream) -> Result<Stored> {
-        if may_wait() && request.size <= READ_HERE_BYTES {
-            let mut writer = Writer::begin(&self.root, self.options, request)?;
+    /// Writes what comes as a stream: it is awaited here and written where waiting is allowed. What is large is written
+    /// by a thread of its own in any case, so that reading and writing go on side by side.
+    async fn write<S: Sink>(
+        &self,
+        key: &Key,
+        len: u64,
+        mut bytes: ByteStream,
+        begin: impl FnOnce(&Arc<Root>) -> Result<S> + Send + 'static,
+    ) -> Result<S::Done>
+    where
+        S::Done: Send + 'static,
+    {
+        if may_wait() && len <= READ_HERE_BYTES {
+            let mut sink = begin(&self.root)?;
             while let Some(chunk) = bytes.try_next().await? {
-                writer.write(&chunk)?;
+                sink.write(&chunk)?;
             }
-            return writer.finish();
+            return sink.finish();
         }
         let (sender, mut receiver) = mpsc::channel::<Option<Bytes>>(QUEUED_CHUNKS);
-        let (request, options) = (request.clone(), self.options);
-        let root = Arc::clone(&self.root);
+        let (root, key) = (Arc::clone(&self.root), key.clone());
         let write = tokio::task::spawn_blocking(move || {
-            let mut writer = Writer::begin(&root, options, &request)?;
+            let mut sink = begin(&root)?;
             while let Some(chunk) = receiver.blocking_recv() {
                 match chunk {
-                    Some(chunk) => writer.write(&chunk)?,
-                    None => return writer.finish(),
+                    Some(chunk) => sink.write(&chunk)?,
+                    None => return sink.finish(),
                 }
             }
             // The sender went without saying that all bytes came.
-            Err(StoreError::unavailable(root.name(), format!("write {}", request.key), "its bytes stopped coming"))
+            Err(StoreError::unavailable(root.name(), format!("write {key}"), "its bytes stopped coming"))
         });
         let feed = async move {
             while let Some(chunk) = bytes.try_next().await? {
@@ -133,6 +145,29 @@ impl LocalStore {
         };
         let (fed, written) = futures::join!(feed, write);
         fed.and(written.unwrap_or_else(|error| Err(StoreError::unavailable(self.name(), "go on", &error))))
+    }
+
+    /// Writes bytes that are all there, or as they come.
+    async fn write_body<S: Sink>(
+        &self,
+        key: &Key,
+        body: Body,
+        begin: impl FnOnce(&Arc<Root>) -> Result<S> + Send + 'static,
+    ) -> Result<S::Done>
+    where
+        S::Done: Send + 'static,
+    {
+        match body {
+            Body::Stream { len, bytes } => self.write(key, len, bytes, begin).await,
+            Body::Whole(bytes) => {
+                self.blocking(move |root| {
+                    let mut sink = begin(root)?;
+                    sink.write(&bytes)?;
+                    sink.finish()
+                })
+                .await
+            }
+        }
     }
 }
 
@@ -153,7 +188,14 @@ fn capabilities(durability: Durability) -> Capabilities {
         writable: true,
         seek: Seek::Anywhere,
         max_put_bytes: u64::MAX,
-        preferred_put_bytes: u64::MAX,
+        preferred_put_bytes: LOCAL_PART_ABOVE_BYTES,
+        parts: Some(PartLimits {
+            min_bytes: 1,
+            max_bytes: u64::MAX,
+            max_count: 1_000_000,
+            max_object_bytes: i64::MAX as u64,
+            equal: false,
+        }),
         holds: HOLDS,
         lists_source_times: true,
         time_precision_ns: 1,
@@ -249,15 +291,7 @@ impl Store for LocalStore {
         match body {
             body if other && !body.is_empty() => Err(StoreError::bug(format!("a {} with bytes", request.kind))),
             _ if other => self.blocking(move |root| writing::put_other(root, options, &owned)).await,
-            Body::Stream { bytes, .. } => self.put_stream(request, bytes).await,
-            Body::Whole(bytes) => {
-                self.blocking(move |root| {
-                    let mut writer = Writer::begin(root, options, &owned)?;
-                    writer.write(&bytes)?;
-                    writer.finish()
-                })
-                .await
-            }
+            body => self.write_body(&request.key, body, move |root| Writer::begin(root, options, &owned)).await,
         }
     }
 
@@ -269,6 +303,40 @@ impl Store for LocalStore {
                 self.blocking(synced).await
             }
         }
+    }
+
+    async fn begin_multipart(&self, request: &PutRequest) -> Result<UploadId> {
+        let (request, options) = (request.clone(), self.options);
+        self.blocking(move |root| upload::begin(root, options, &request)).await
+    }
+
+    async fn put_part(&self, upload: &Upload, part: &PartRequest, body: Body) -> Result<StoredPart> {
+        let (owned, part) = (upload.clone(), part.clone());
+        self.write_body(&upload.key, body, move |root| PartWriter::begin(root, &owned, &part)).await
+    }
+
+    async fn complete_multipart(&self, upload: &Upload, request: &PutRequest, parts: &[StoredPart]) -> Result<Stored> {
+        if request.condition != Condition::Always {
+            return Err(self.cannot("write on a condition".to_owned()));
+        }
+        let (upload, request, parts, options) = (upload.clone(), request.clone(), parts.to_vec(), self.options);
+        self.blocking(move |root| upload::complete(root, options, &upload, &request, &parts)).await
+    }
+
+    async fn abort_multipart(&self, upload: &Upload) -> Result<()> {
+        let upload = upload.clone();
+        self.blocking(move |root| upload::abort(root, &upload)).await
+    }
+
+    async fn list_uploads(&self, after: Option<&str>) -> Result<UploadPage> {
+        let after = after.map(|after| after.parse::<Key>());
+        let after = after.transpose().map_err(|error| StoreError::invalid(self.name(), error.to_string()))?;
+        self.blocking(move |root| upload::list(root, after.as_ref())).await
+    }
+
+    async fn list_parts(&self, upload: &Upload, after: Option<u32>) -> Result<PartPage> {
+        let upload = upload.clone();
+        self.blocking(move |root| upload::list_parts(root, &upload, after)).await
     }
 
     async fn link(&self, existing: &Key, new: &Key) -> Result<()> {

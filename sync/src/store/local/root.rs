@@ -134,7 +134,9 @@ fn refusal(segment: &[u8]) -> Option<&'static str> {
         b"." | b".." => Some("`.` and `..` are directories of their own on a disk"),
         name if name.len() > MAX_NAME_BYTES => Some("a disk's names have at most 255 bytes"),
         name if name.contains(&0) => Some("a disk's names hold no zero byte"),
-        name if temporary::is_temporary(name) => Some("temporary files have such names"),
+        name if temporary::is_temporary(name) || temporary::is_of_upload(name) => {
+            Some("temporary files have such names")
+        }
         _ => None,
     }
 }

@@ -10,21 +10,52 @@ use rustix::io::Errno;
 const PREFIX: &[u8] = b".farshore-tmp-";
 const DIGITS: usize = 16;
 
-/// Whether a name is that of a temporary file.
+const UPLOAD_PREFIX: &[u8] = b".farshore-upload-";
+const TABLE_SUFFIX: &[u8] = b".parts";
+
+/// Whether a name is that of a temporary file: one that is locked while its writer lives.
 pub(super) fn is_temporary(name: &[u8]) -> bool {
-    let digits = name.strip_prefix(PREFIX);
+    is_numbered(name, PREFIX)
+}
+
+/// Whether a name is that of an upload in parts.
+pub(super) fn is_upload(name: &[u8]) -> bool {
+    is_numbered(name, UPLOAD_PREFIX)
+}
+
+/// Whether a name is that of one of an upload's files, which stay without a writer.
+pub(super) fn is_of_upload(name: &[u8]) -> bool {
+    is_upload(name.strip_suffix(TABLE_SUFFIX).unwrap_or(name))
+}
+
+fn is_numbered(name: &[u8], prefix: &[u8]) -> bool {
+    let digits = name.strip_prefix(prefix);
     digits.is_some_and(|digits| digits.len() == DIGITS && digits.iter().all(u8::is_ascii_hexdigit))
 }
 
-/// A name that no other writer has: random in each process, counted within it.
+/// The name of a temporary file that no other writer has.
 pub(super) fn fresh_name() -> String {
+    format!(".farshore-tmp-{:016x}", fresh_number())
+}
+
+/// The name of an upload that no other has.
+pub(super) fn fresh_upload_name() -> String {
+    format!(".farshore-upload-{:016x}", fresh_number())
+}
+
+/// The name of the table of an upload's parts.
+pub(super) fn table_name(upload: &str) -> String {
+    format!("{upload}.parts")
+}
+
+/// Random in each process, counted within it.
+fn fresh_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     static BASE: std::sync::LazyLock<u64> = std::sync::LazyLock::new(|| {
         use std::hash::{BuildHasher, RandomState};
         RandomState::new().hash_one(std::process::id())
     });
-    let number = BASE.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    format!(".farshore-tmp-{number:016x}")
+    BASE.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
 /// A temporary file, which is removed unless it is put in its place.

@@ -175,3 +175,119 @@ async fn a_long_range_is_read_in_chunks() {
     let read = read_whole(store.read(&request).await.unwrap().bytes, 900_000).await.unwrap();
     assert_eq!(read, bytes[17..900_017]);
 }
+
+/// An upload of `odd/` and a name, begun and with its first part of 4,096 bytes written.
+async fn begun(store: &LocalStore, sparse: bool) -> (PutRequest, Upload, StoredPart) {
+    let mut request = PutRequest::object(key("dir/large"), 8192);
+    let posix = Posix { mode: 0o640, uid: 0, gid: 0, modified: Timestamp::new(7, 0), xattrs: BTreeMap::new(), sparse };
+    request.attributes.posix = Some(posix);
+    let upload = Upload { key: request.key.clone(), id: store.begin_multipart(&request).await.unwrap() };
+    let part = put_part(store, &upload, 1, vec![1; 4096]).await.unwrap();
+    (request, upload, part)
+}
+
+async fn put_part(store: &LocalStore, upload: &Upload, number: u32, bytes: Vec<u8>) -> Result<StoredPart> {
+    let range = ByteRange { offset: u64::from(number - 1) * 4096, len: bytes.len() as u64 };
+    let request = PartRequest { number, range, checksums: crate::checksum::Checksums::none() };
+    store.put_part(upload, &request, Body::Whole(bytes.into())).await
+}
+
+fn table_of(directory: &tempfile::TempDir, upload: &Upload) -> std::path::PathBuf {
+    directory.path().join("dir").join(format!("{}.parts", upload.id))
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_in_another_process_and_leaves_nothing_beside_it() {
+    let Scratch { store, directory } = scratch();
+    let (request, upload, first) = begun(&store, false).await;
+    let other = LocalStore::open(directory.path(), LocalOptions::default()).unwrap();
+    let second = put_part(&other, &upload, 2, vec![2; 4096]).await.unwrap();
+    other.complete_multipart(&upload, &request, &[first, second]).await.unwrap();
+    let names: Vec<_> = std::fs::read_dir(directory.path().join("dir")).unwrap().map(|name| name.unwrap()).collect();
+    assert_eq!(names.len(), 1, "{names:?}");
+    let bytes = std::fs::read(names[0].path()).unwrap();
+    assert!(bytes[..4096].iter().all(|byte| *byte == 1) && bytes[4096..].iter().all(|byte| *byte == 2));
+    let metadata = std::fs::metadata(names[0].path()).unwrap();
+    assert_eq!((metadata.len(), metadata.permissions().mode() & 0o7777, metadata.mtime()), (8192, 0o640, 7));
+}
+
+#[tokio::test]
+async fn parts_that_are_not_all_there_make_no_object() {
+    let Scratch { store, directory: _kept } = scratch();
+    let (request, upload, first) = begun(&store, false).await;
+    let short = put_part(&store, &upload, 2, vec![2; 4000]).await.unwrap();
+    for parts in [vec![], vec![first.clone()], vec![first.clone(), short.clone()], vec![short, first]] {
+        let completed = store.complete_multipart(&upload, &request, &parts).await;
+        assert!(matches!(completed, Err(StoreError::Corrupt { .. })), "{completed:?}");
+    }
+    let beyond = put_part(&store, &upload, 3, vec![3; 1]).await;
+    assert!(beyond.is_err(), "{beyond:?}");
+    assert!(matches!(store.head(&key("dir/large"), AttributeSet::NONE).await, Err(StoreError::Missing { .. })));
+}
+
+#[tokio::test]
+async fn parts_that_a_power_cut_may_have_lost_count_as_gone() {
+    let Scratch { store, directory } = scratch();
+    let (_, upload, _) = begun(&store, false).await;
+    let table = table_of(&directory, &upload);
+    let whole = std::fs::read(&table).unwrap();
+    // Another boot's name, under the right checksum.
+    let mut other = whole.clone();
+    other[17..53].fill(b'x');
+    let covered = 53 + 2 + "dir/large".len();
+    let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &other[..covered]) as u32;
+    other[covered..covered + 4].copy_from_slice(&sum.to_le_bytes());
+    // A byte that a disk changed, a table that was cut off, one that is empty.
+    let mut flipped = whole.clone();
+    flipped[10] ^= 1;
+    for damaged in [other, flipped, whole[..30].to_vec(), Vec::new()] {
+        std::fs::write(&table, damaged).unwrap();
+        let listed = store.list_parts(&upload, None).await;
+        assert!(matches!(listed, Err(StoreError::Missing { .. })), "{listed:?}");
+        assert!(matches!(put_part(&store, &upload, 2, vec![2; 4096]).await, Err(StoreError::Missing { .. })));
+    }
+    std::fs::write(&table, whole).unwrap();
+    assert_eq!(store.list_parts(&upload, None).await.unwrap().parts.len(), 1);
+}
+
+#[tokio::test]
+async fn an_upload_that_names_a_path_is_none() {
+    let Scratch { store, directory } = scratch();
+    std::fs::write(directory.path().join("file"), "kept").unwrap();
+    for id in ["../file", "file", "", "/etc/passwd", ".farshore-upload-", ".farshore-upload-0123456789abcdef"] {
+        let upload = Upload { key: key("dir/large"), id: UploadId::new(id) };
+        assert!(matches!(store.list_parts(&upload, None).await, Err(StoreError::Missing { .. })), "{id}");
+        store.abort_multipart(&upload).await.unwrap();
+    }
+    assert_eq!(std::fs::read(directory.path().join("file")).unwrap(), b"kept");
+}
+
+#[tokio::test]
+async fn zeros_of_a_sparse_file_stay_holes_in_parts_too() {
+    let Scratch { store, directory } = scratch();
+    let (request, upload, _) = begun(&store, true).await;
+    // The first attempt at the first part wrote bytes; this one counts.
+    let first = put_part(&store, &upload, 1, vec![0; 4096]).await.unwrap();
+    let second = put_part(&store, &upload, 2, [vec![0; 4095], vec![9]].concat()).await.unwrap();
+    store.complete_multipart(&upload, &request, &[first, second]).await.unwrap();
+    let path = directory.path().join("dir/large");
+    let bytes = std::fs::read(&path).unwrap();
+    assert!(bytes[..8191].iter().all(|byte| *byte == 0) && bytes[8191] == 9 && bytes.len() == 8192);
+    assert!(std::fs::metadata(&path).unwrap().blocks() * 512 <= 4096);
+}
+
+#[tokio::test]
+async fn an_upload_stays_for_a_week_and_is_no_key() {
+    let Scratch { store, directory } = scratch();
+    let (_, upload, _) = begun(&store, false).await;
+    let list = async || store.list(&ListRequest::first(KeyRange::all())).await.unwrap().entries.len();
+    assert_eq!(list().await, 1, "the directory alone");
+    assert_eq!(store.list_uploads(None).await.unwrap().uploads.len(), 1);
+    let table = table_of(&directory, &upload);
+    let long_ago = std::time::SystemTime::now() - crate::limits::ABANDONED_UPLOAD - std::time::Duration::from_mins(1);
+    for path in [table.with_extension(""), table] {
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(long_ago).unwrap();
+    }
+    assert_eq!(list().await, 1);
+    assert_eq!(std::fs::read_dir(directory.path().join("dir")).unwrap().count(), 0);
+}

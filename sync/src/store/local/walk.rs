@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use super::inode;
 use super::names::{Names, Picker};
 use super::root::{NO_FOLLOW, Root, io_error};
-use super::temporary;
+use super::{temporary, upload};
 use crate::entry::{Entry, Kind};
 use crate::error::Result;
 use crate::key::{Key, escaped};
@@ -275,6 +275,12 @@ fn read_names(directory: &OwnedFd, sweep: bool, picker: &mut Picker) -> std::res
         if temporary::is_temporary(name) {
             if sweep {
                 temporary::sweep(directory.as_fd(), name);
+            }
+            continue;
+        }
+        if temporary::is_of_upload(name) {
+            if sweep {
+                upload::sweep(directory.as_fd(), name);
             }
             continue;
         }

@@ -36,9 +36,8 @@ impl Writer {
         let place = file_place(root, &request.key)?;
         let directory = make_directory(root, options.durability, &request.key, place.directory)?;
         let posix = request.attributes.posix.as_ref();
-        // Nobody else reads it before its own mode is set.
-        let mode = Mode::from_raw_mode(if posix.is_some() { 0o600 } else { 0o666 });
-        let temporary = Temporary::file(directory, mode).map_err(|error| failed(root, &request.key, error))?;
+        let temporary =
+            Temporary::file(directory, new_file_mode(request)).map_err(|error| failed(root, &request.key, error))?;
         let sparse = posix.is_some_and(|posix| posix.sparse);
         Ok(Self {
             root: Arc::clone(root),
@@ -48,51 +47,6 @@ impl Writer {
             written: 0,
             sparse,
         })
-    }
-
-    /// Appends bytes.
-    pub(super) fn write(&mut self, chunk: &Bytes) -> Result<()> {
-        if self.written + chunk.len() as u64 > self.request.size {
-            return Err(self.wrong_length("more"));
-        }
-        let piece_bytes = if self.sparse { HOLE_BYTES - (self.written as usize % HOLE_BYTES) } else { chunk.len() };
-        let mut rest = &chunk[..];
-        let (mut piece, after) = rest.split_at(piece_bytes.min(rest.len()));
-        rest = after;
-        while !piece.is_empty() {
-            if !(self.sparse && piece.iter().all(|byte| *byte == 0)) {
-                self.write_at(piece, self.written)?;
-            }
-            self.written += piece.len() as u64;
-            (piece, rest) = rest.split_at(HOLE_BYTES.min(rest.len()));
-        }
-        Ok(())
-    }
-
-    fn write_at(&self, mut bytes: &[u8], mut offset: u64) -> Result<()> {
-        while !bytes.is_empty() {
-            let written = pwrite(self.temporary.fd(), bytes, offset).map_err(|error| self.failed(error))?;
-            bytes = &bytes[written..];
-            offset += written as u64;
-        }
-        Ok(())
-    }
-
-    /// Makes it the object, if all bytes came.
-    pub(super) fn finish(mut self) -> Result<Stored> {
-        if self.written != self.request.size {
-            return Err(self.wrong_length("fewer"));
-        }
-        let left_out = self.seal().map_err(|error| self.failed(error))?;
-        let place = file_place(&self.root, &self.request.key)?;
-        // A temporary file that is gone was taken for an orphan's: the write is tried again.
-        let placed = self.temporary.place(place.name);
-        placed
-            .map_err(|error| if error == Errno::NOENT { Errno::AGAIN } else { error })
-            .map_err(|error| self.failed(error))?;
-        let (directory, _) = self.temporary.at();
-        sync(directory, self.durability).map_err(|error| self.failed(error))?;
-        Ok(Stored { size: Some(self.written), left_out, ..Stored::default() })
     }
 
     /// Gives the file its length, attributes and durability, in this order.
@@ -114,6 +68,83 @@ impl Writer {
     fn failed(&self, error: Errno) -> StoreError {
         failed(&self.root, &self.request.key, error)
     }
+}
+
+/// Where bytes are written as they come, on a thread that may wait.
+pub(super) trait Sink: Sized {
+    /// What is known at the end.
+    type Done;
+
+    /// Appends bytes.
+    fn write(&mut self, chunk: &Bytes) -> Result<()>;
+
+    /// Makes it what it is to be, if all bytes came.
+    fn finish(self) -> Result<Self::Done>;
+}
+
+impl Sink for Writer {
+    type Done = Stored;
+
+    fn write(&mut self, chunk: &Bytes) -> Result<()> {
+        if self.written + chunk.len() as u64 > self.request.size {
+            return Err(self.wrong_length("more"));
+        }
+        let written = write_pieces(self.temporary.fd(), self.sparse, chunk, self.written);
+        written.map_err(|error| self.failed(error))?;
+        self.written += chunk.len() as u64;
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Stored> {
+        if self.written != self.request.size {
+            return Err(self.wrong_length("fewer"));
+        }
+        let left_out = self.seal().map_err(|error| self.failed(error))?;
+        let place = file_place(&self.root, &self.request.key)?;
+        // A temporary file that is gone was taken for an orphan's: the write is tried again.
+        let placed = self.temporary.place(place.name);
+        placed
+            .map_err(|error| if error == Errno::NOENT { Errno::AGAIN } else { error })
+            .map_err(|error| self.failed(error))?;
+        let (directory, _) = self.temporary.at();
+        sync(directory, self.durability).map_err(|error| self.failed(error))?;
+        Ok(Stored { size: Some(self.written), left_out, ..Stored::default() })
+    }
+}
+
+/// Writes bytes at an offset; whole blocks of zeros stay holes in a sparse file.
+pub(super) fn write_pieces(
+    file: BorrowedFd<'_>,
+    sparse: bool,
+    bytes: &[u8],
+    mut offset: u64,
+) -> std::result::Result<(), Errno> {
+    if !sparse {
+        return write_all(file, bytes, offset);
+    }
+    let (mut piece, mut rest) = bytes.split_at((HOLE_BYTES - offset as usize % HOLE_BYTES).min(bytes.len()));
+    while !piece.is_empty() {
+        if piece.iter().any(|byte| *byte != 0) {
+            write_all(file, piece, offset)?;
+        }
+        offset += piece.len() as u64;
+        (piece, rest) = rest.split_at(HOLE_BYTES.min(rest.len()));
+    }
+    Ok(())
+}
+
+pub(super) fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) -> std::result::Result<(), Errno> {
+    while !bytes.is_empty() {
+        let written = pwrite(file, bytes, offset)?;
+        bytes = &bytes[written..];
+        offset += written as u64;
+    }
+    Ok(())
+}
+
+/// The mode of a new file until it has its own: nobody else reads it before.
+pub(super) fn new_file_mode(request: &PutRequest) -> Mode {
+    Mode::from_raw_mode(if request.attributes.posix.is_some() { 0o600 } else { 0o666 })
 }
 
 /// Makes a directory or a symbolic link.
@@ -164,7 +195,7 @@ fn place_again_if_swept(temporary: &mut Temporary, name: &[u8]) -> std::result::
 }
 
 /// The place of a key that is no directory's.
-fn file_place<'a>(root: &Root, key: &'a Key) -> Result<Place<'a>> {
+pub(super) fn file_place<'a>(root: &Root, key: &'a Key) -> Result<Place<'a>> {
     let place = root.place(key)?;
     if place.is_directory {
         return Err(StoreError::unholdable(root.name(), key, "a name that ends with a slash is a directory on a disk"));
@@ -172,12 +203,12 @@ fn file_place<'a>(root: &Root, key: &'a Key) -> Result<Place<'a>> {
     Ok(place)
 }
 
-fn make_directory(root: &Root, durability: Durability, key: &Key, path: &[u8]) -> Result<OwnedFd> {
+pub(super) fn make_directory(root: &Root, durability: Durability, key: &Key, path: &[u8]) -> Result<OwnedFd> {
     let made = root.make_directory(path, &mut |above| sync(above, durability));
     made.map_err(|error| failed(root, key, error))
 }
 
-fn sync(file: BorrowedFd<'_>, durability: Durability) -> std::result::Result<(), Errno> {
+pub(super) fn sync(file: BorrowedFd<'_>, durability: Durability) -> std::result::Result<(), Errno> {
     match durability {
         Durability::Each => fsync(file),
         Durability::AtFlush => Ok(()),
@@ -185,7 +216,7 @@ fn sync(file: BorrowedFd<'_>, durability: Durability) -> std::result::Result<(),
 }
 
 /// A directory that goes while it is written to is no object that is missing: the write is tried again.
-fn failed(root: &Root, key: &Key, error: Errno) -> StoreError {
+pub(super) fn failed(root: &Root, key: &Key, error: Errno) -> StoreError {
     let error = if error == Errno::NOENT { Errno::AGAIN } else { error };
     root.error(key, "write", error)
 }
