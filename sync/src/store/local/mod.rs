@@ -329,7 +329,7 @@ impl Store for LocalStore {
     }
 
     async fn list_uploads(&self, after: Option<&str>) -> Result<UploadPage> {
-        let after = after.map(|after| after.parse::<Key>());
+        let after = after.map(str::parse::<Key>);
         let after = after.transpose().map_err(|error| StoreError::invalid(self.name(), error.to_string()))?;
         self.blocking(move |root| upload::list(root, after.as_ref())).await
     }
