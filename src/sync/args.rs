@@ -15,6 +15,7 @@ Examples:
   farshore sync ./data s3://bucket/data --delete --dry-run   see what would be copied and deleted
   farshore sync 's3://a/x?endpoint=http://one:8333' 's3://b/x?endpoint=http://two:8333'
   farshore sync s3://bucket/data ./data --checksum --report outcomes.jsonl
+  farshore sync s3://bucket/data 'az://container/data?account=NAME'
 
 A command that was killed goes on where it was when it is given again.
 Exit codes: 0 all done, 6 a store cannot be reached, 15 some objects failed, 16 deletions were withheld,
@@ -30,14 +31,15 @@ Exit codes: 0 both are equal, 6 a store cannot be reached, 14 they differ, 15 so
 /// Where the objects are.
 #[derive(Debug, Args)]
 pub(crate) struct SidesArgs {
-    /// Where the objects are: a path, file:///path, or s3://bucket/prefix?endpoint=URL&region=NAME
+    /// Where the objects are: a path, file:///path, s3://bucket/prefix?endpoint=URL&region=NAME, or
+    /// az://container/prefix?account=NAME
     #[arg(value_name = "SRC")]
     pub(super) source: String,
     /// Where they are to be, in the same forms; a directory is made if the one above it is there
     #[arg(value_name = "DST")]
     pub(super) target: String,
     /// The profile of ~/.aws/credentials for SRC; without it, FARSHORE_SOURCE_AWS_ACCESS_KEY_ID and so on for SRC alone,
-    /// or AWS_ACCESS_KEY_ID and so on for both
+    /// or AWS_ACCESS_KEY_ID and so on for both; other clouds have AZURE_… in the same manner
     #[arg(long, value_name = "NAME")]
     pub(super) source_profile: Option<String>,
     /// The profile for DST; without it, FARSHORE_TARGET_AWS_ACCESS_KEY_ID and so on, or AWS_ACCESS_KEY_ID and so on

@@ -1,10 +1,11 @@
 //! `farshore sync` and `farshore check`: any store brought to the state of another, or compared with it.
 //!
-//! Read `args.rs` and `stores.rs` (what is given), `options.rs`, `run.rs`, then what a person sees:
+//! Read `args.rs`, `stores.rs` and `clouds.rs` (what is given), `options.rs`, `run.rs`, then what a person sees:
 //! `progress.rs`, `report.rs`, `summary.rs`.
 
 mod args;
 mod choose;
+mod clouds;
 mod journal;
 mod options;
 mod progress;

@@ -5,15 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use farshore_sync::store::s3::{Credentials, S3Options, S3Store};
 use farshore_sync::store::{ListRequest, LocalOptions, LocalStore, MemoryStore, Scheme, StoreAddress};
-use farshore_sync::{AttributeKind, KeyRange, Remedy, Store, StoreError};
+use farshore_sync::{AttributeKind, KeyRange, Remedy, Store};
 
 use super::args::SidesArgs;
+use super::clouds::Cloud;
 use crate::exit::{Exit, Failure};
-
-/// Settings that are secrets: everybody on a machine sees its command lines.
-const SECRETS: &[&str] = &["access_key_id", "secret_access_key", "token", "session_token"];
 
 /// How often a store is asked whether it answers.
 const ATTEMPTS: u32 = 3;
@@ -43,7 +40,7 @@ pub(super) enum Absent {
 #[derive(Debug)]
 enum Place {
     Directory(PathBuf),
-    S3(Box<S3Options>),
+    Cloud(Cloud),
 }
 
 /// Opens both, and asks those that are elsewhere whether they answer: better told at once than after many retries.
@@ -87,11 +84,7 @@ impl Place {
         let address: StoreAddress = text.parse()?;
         match address.scheme {
             Scheme::File => Ok(Self::Directory(address.directory().context("a directory has a path")?)),
-            Scheme::S3 => Ok(Self::S3(Box::new(s3(&address, side, profile)?))),
-            other => {
-                let message = format!("{}:// is not built yet; use a path, file:// or s3://", other.name());
-                Err(Failure::error(Exit::Usage, message))
-            }
+            _ => Cloud::of(&address, side, profile).map(Self::Cloud),
         }
     }
 
@@ -125,11 +118,7 @@ impl Place {
                 let overlap = from.starts_with(to) || to.starts_with(from);
                 (from.display().to_string(), to.display().to_string(), overlap)
             }
-            (Self::S3(from), Self::S3(to)) => {
-                let same = (&from.endpoint, &from.bucket) == (&to.endpoint, &to.bucket);
-                let nested = from.prefix.starts_with(&to.prefix) || to.prefix.starts_with(&from.prefix);
-                (from.to_string(), to.to_string(), same && nested)
-            }
+            (Self::Cloud(from), Self::Cloud(to)) => (from.to_string(), to.to_string(), from.overlaps(to)),
             _ => return Ok(()),
         };
         if !overlap {
@@ -147,7 +136,7 @@ impl Place {
             Self::Directory(path) if path.exists() => Arc::new(LocalStore::open(&path, local)?),
             // What a dry run would make.
             Self::Directory(path) => Arc::new(MemoryStore::files(&format!("file://{}", path.display()))),
-            Self::S3(options) => Arc::new(S3Store::new(&options)?),
+            Self::Cloud(cloud) => cloud.open()?,
         })
     }
 }
@@ -168,82 +157,4 @@ fn make(path: &Path) -> Result<()> {
 
 fn gone(path: &Path, reason: &str) -> anyhow::Error {
     Failure::error(Exit::Store, format!("{} is not there: {reason}", path.display()))
-}
-
-fn s3(address: &StoreAddress, side: &str, profile: Option<&str>) -> Result<S3Options> {
-    let mut options = S3Options::new(&address.authority);
-    options.prefix = prefix(address)?;
-    options.credentials = credentials(side, profile)?;
-    for (name, value) in &address.settings {
-        if SECRETS.contains(&name.as_str()) {
-            let message = format!(
-                "{name} is a secret and everybody sees a command line: set it in FARSHORE_{side}_AWS_… or AWS_…, or \
-                 name a profile of ~/.aws/credentials with --{}-profile",
-                side.to_lowercase()
-            );
-            return Err(Failure::error(Exit::Usage, message));
-        }
-        options.set(name, value)?;
-    }
-    Ok(options)
-}
-
-/// What all keys begin with: a directory, whether or not a slash is written after it.
-fn prefix(address: &StoreAddress) -> Result<String> {
-    let mut prefix = String::from_utf8(address.path.clone())
-        .map_err(|_| StoreError::invalid(address.to_string(), "keys of S3 are UTF-8, and so is their prefix"))?;
-    if !prefix.is_empty() && !prefix.ends_with('/') {
-        prefix.push('/');
-    }
-    Ok(prefix)
-}
-
-/// A named profile, else the variables of this side alone, else the usual ones.
-fn credentials(side: &str, profile: Option<&str>) -> Result<Credentials> {
-    let variable = |name: &str| std::env::var(name).ok();
-    let own = |name: &str| variable(&format!("FARSHORE_{side}_{name}"));
-    if let Some(name) = profile {
-        let home = || variable("HOME").map(|home| format!("{home}/.aws/credentials"));
-        let file = variable("AWS_SHARED_CREDENTIALS_FILE").or_else(home);
-        let file = file.context("there is no HOME; name the file of profiles in AWS_SHARED_CREDENTIALS_FILE")?;
-        return Ok(Credentials::Profile { name: name.to_owned(), file: file.into() });
-    }
-    if own("AWS_ACCESS_KEY_ID").is_some() {
-        return Ok(Credentials::from_environment(own));
-    }
-    Ok(Credentials::from_environment(variable))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn place(text: &str) -> Result<Place> {
-        Place::of(text, "SOURCE", Some("profile"))
-    }
-
-    fn s3(text: &str) -> Place {
-        place(text).unwrap()
-    }
-
-    #[test]
-    fn a_prefix_is_a_directory_and_secrets_are_refused() {
-        for text in ["s3://b/p", "s3://b/p/"] {
-            let Place::S3(options) = s3(text) else { panic!("{text} is in S3") };
-            assert_eq!((options.bucket.as_str(), options.prefix.as_str()), ("b", "p/"));
-        }
-        let error = place("s3://b/p?secret_access_key=hush").unwrap_err();
-        assert!(!error.to_string().contains("hush") && error.to_string().contains("--source-profile"), "{error}");
-        for wrong in ["s3://b?colour=red", "mem://x", "gopher://x", ""] {
-            assert_eq!(crate::exit::code_of(&place(wrong).unwrap_err()), Exit::Usage, "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn sides_within_each_other_are_refused() {
-        let refused = |from: &str, to: &str| s3(from).refuse_overlap(&s3(to)).is_err();
-        assert!(refused("s3://b/p", "s3://b/p/q") && refused("s3://b", "s3://b/p") && refused("s3://b", "s3://b"));
-        assert!(!refused("s3://b/p", "s3://b/pq") && !refused("s3://a", "s3://b"));
-        assert!(!refused("s3://b?endpoint=http://one:1", "s3://b?endpoint=http://two:1"));
-    }
 }

@@ -22,6 +22,9 @@ pub const MIN_PART_BYTES: u64 = 8 << 20;
 /// The most deletions in one request: what S3 takes.
 pub const DELETE_BATCH: usize = 1000;
 
+/// Deletions that are under way at once where each is a request of its own.
+pub const SINGLE_DELETES: usize = 16;
+
 /// Longest time in which a store must give the next bytes of a body before the request counts as failed.
 pub const STALL_TIMEOUT: Duration = Duration::from_mins(1);
 

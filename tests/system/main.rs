@@ -11,6 +11,7 @@
 #![allow(clippy::print_stderr, reason = "figures and what was not run are told to whoever runs the tests")]
 
 // The harness.
+mod azurite;
 mod command;
 mod load;
 mod manifest;

@@ -30,11 +30,7 @@ impl Copier {
         let record = self.resume_or_begin(entry, cut, &request).await?;
         let copy = PartCopy { copier: self, entry, cut, upload: record.upload.clone(), server_side };
         let parts = match copy.send_missing(record.parts).await {
-            // The store forgot the upload: it is begun anew.
-            Err(StoreError::Missing { what, .. }) => {
-                self.end_upload(&copy.upload).await?;
-                return Err(StoreError::unavailable(self.target.name(), format!("go on with {}", entry.key), &what));
-            }
+            Err(StoreError::Missing { what, .. }) => return Err(self.forgotten(&copy.upload, &what).await?),
             Err(error @ StoreError::Changed { .. }) => {
                 self.abort(&copy.upload).await?;
                 return Err(error);
@@ -50,7 +46,10 @@ impl Copier {
         request.checksums = self.sent(&computed);
         let stored: Vec<StoredPart> = parts.into_iter().map(|part| part.stored).collect();
         self.target_pace.request().await;
-        let stored = self.target.complete_multipart(&copy.upload, &request, &stored).await?;
+        let stored = match self.target.complete_multipart(&copy.upload, &request, &stored).await {
+            Err(StoreError::Missing { what, .. }) => return Err(self.forgotten(&copy.upload, &what).await?),
+            stored => stored?,
+        };
         self.end_upload(&copy.upload).await?;
         self.verify(&request, &stored, &computed).await?;
         Ok(self.done(&object, entry.size, &stored, server_side))
@@ -72,6 +71,12 @@ impl Copier {
         let record = UploadRecord { upload, identity: entry.identity(), part_bytes: cut.part_bytes, parts: Vec::new() };
         self.journal.begin_upload(&record).await.map_err(|error| journal_error(&entry.key, &error))?;
         Ok(record)
+    }
+
+    /// The store forgot an upload: it is begun anew when this error is retried.
+    async fn forgotten(&self, upload: &Upload, what: &str) -> Result<StoreError> {
+        self.end_upload(upload).await?;
+        Ok(StoreError::unavailable(self.target.name(), format!("go on with {}", upload.key), what))
     }
 
     /// Ends an upload at the store and in the journal.

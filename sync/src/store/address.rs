@@ -9,8 +9,17 @@ use crate::error::StoreError;
 use crate::key::escaped;
 
 /// The settings that are printed; every other one may be a secret.
-const PRINTED_SETTINGS: &[&str] =
-    &["endpoint", "region", "account", "account_name", "skip_signature", "use_emulator", "addressing", "profile"];
+const PRINTED_SETTINGS: &[&str] = &[
+    "endpoint",
+    "region",
+    "account",
+    "account_name",
+    "skip_signature",
+    "use_emulator",
+    "addressing",
+    "profile",
+    "api_version",
+];
 
 /// The address of a store: `PATH`, `file:///PATH`, `s3://BUCKET/PREFIX?SETTING=VALUE&…`, `gs://`, `az://`, `http(s)://`
 /// or `farshore://`. What is printed parses again, and then takes its credentials from elsewhere.

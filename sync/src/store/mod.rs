@@ -26,6 +26,7 @@
 //! - Futures may be dropped at any point: that leaves at most an unfinished upload or a temporary file behind.
 
 mod address;
+pub mod azure;
 mod body;
 mod capabilities;
 mod checked;

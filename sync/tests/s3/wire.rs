@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use farshore_sync::store::s3::{Credentials, S3Options, S3Store};
 use farshore_sync::store::{
     Body, Condition, CopyRequest, ListRequest, PageEnd, PutRequest, ReadRequest, Store, StoredPart, Upload, UploadId,
     read_whole,
@@ -19,6 +20,17 @@ const ETAG: &str = "ETag: \"5d41402abc4b2a76b9719d911017c592\"";
 /// Whether an error is the one that is expected.
 type Right = fn(&StoreError) -> bool;
 
+fn options(recorder: &Recorder) -> S3Options {
+    let mut options = S3Options::new("bucket");
+    options.endpoint = Some(recorder.endpoint());
+    options.credentials = Credentials::Keys { id: "id".into(), secret: "secret".into(), token: None };
+    options
+}
+
+fn store(recorder: &Recorder) -> S3Store {
+    S3Store::new(&options(recorder)).expect("the options are right")
+}
+
 fn key(text: &str) -> Key {
     Key::try_from(text).expect("it is a key")
 }
@@ -30,7 +42,7 @@ fn identity(size: u64) -> Identity {
 }
 
 async fn read(recorder: &Recorder, size: u64) -> farshore_sync::Result<Bytes> {
-    let reading = recorder.store().read(&ReadRequest::whole(&key("k"), &identity(size))).await?;
+    let reading = store(recorder).read(&ReadRequest::whole(&key("k"), &identity(size))).await?;
     read_whole(reading.bytes, size as usize).await
 }
 
@@ -52,9 +64,9 @@ async fn odd_keys_are_sent_byte_for_byte() {
     // The first key makes the store ask which server it is.
     let answers = vec![answer("200 OK", &[ETAG, "Server: other"], ""); odd.len() + 1];
     let recorder = Recorder::start(answers).await;
-    let mut options = recorder.options();
+    let mut options = options(&recorder);
     "p/".clone_into(&mut options.prefix);
-    let store = farshore_sync::store::s3::S3Store::new(&options).unwrap();
+    let store = S3Store::new(&options).unwrap();
     for (name, _) in odd {
         let result = store.put(&PutRequest::object(key(name), 1), Body::Whole("x".into())).await;
         assert!(result.is_ok(), "{name}: {result:?}");
@@ -75,7 +87,7 @@ async fn a_write_carries_its_attributes_checksum_and_condition() {
     request.attributes.storage_class = Some("GLACIER_IR".into());
     request.checksums = checksum_of(farshore_sync::Algorithm::Crc64Nvme, b"hello").into_iter().collect();
     request.condition = Condition::Absent;
-    let stored = recorder.store().put(&request, Body::Whole("hello".into())).await.unwrap();
+    let stored = store(&recorder).put(&request, Body::Whole("hello".into())).await.unwrap();
     assert_eq!(stored.version.unwrap().as_str(), "v1");
     let [sent] = &recorder.requests()[..] else { panic!("one request is sent") };
     assert_eq!(sent.line, "PUT /bucket/k HTTP/1.1");
@@ -124,9 +136,9 @@ async fn refusals_become_errors_with_a_remedy() {
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_unavailable() {
-    let mut options = Recorder::start([]).await.options();
+    let mut options = options(&Recorder::start([]).await);
     options.endpoint = Some("http://127.0.0.1:1".into());
-    let store = farshore_sync::store::s3::S3Store::new(&options).unwrap();
+    let store = S3Store::new(&options).unwrap();
     let result = store.list(&ListRequest::first(KeyRange::all())).await;
     assert!(matches!(result, Err(StoreError::Unavailable { .. })), "{result:?}");
 }
@@ -158,14 +170,14 @@ async fn a_range_that_is_ignored_or_another_is_an_error() {
         answer("206 Partial Content", &[ETAG, &format!("Content-Range: bytes {range}")], body)
     };
     let recorder = Recorder::start([ranged("1-2/5", "el")]).await;
-    let reading = recorder.store().read(&request).await.unwrap();
+    let reading = store(&recorder).read(&request).await.unwrap();
     assert_eq!(reading.object.entry.size, 5);
     assert_eq!(read_whole(reading.bytes, 2).await.unwrap(), "el");
     assert_eq!(recorder.requests()[0].header("range"), Some("bytes=1-2"));
     assert_eq!(recorder.requests()[0].header("if-match"), Some("\"5d41402abc4b2a76b9719d911017c592\""));
     for lie in [answer("200 OK", &[ETAG], "hello"), ranged("0-1/5", "he"), ranged("1-2/6", "el"), ranged("1-2/*", "el")]
     {
-        let result = Recorder::start([lie.clone()]).await.store().read(&request).await;
+        let result = store(&Recorder::start([lie.clone()]).await).read(&request).await;
         assert!(result.is_err(), "{lie}");
     }
 }
@@ -185,7 +197,7 @@ fn page(truncated: bool, keys: &[&str], token: Option<&str>) -> String {
 async fn pages_start_after_places_and_get_past_empty_ones_by_token() {
     let recorder = Recorder::start([page(true, &[], Some("t/1")), page(true, &["b", "c%0A"], Some("t2"))]).await;
     let range = KeyRange::new("a\0", Some("x".into()));
-    let listed = recorder.store().list(&ListRequest { limit: 2, ..ListRequest::first(range) }).await.unwrap();
+    let listed = store(&recorder).list(&ListRequest { limit: 2, ..ListRequest::first(range) }).await.unwrap();
     assert_eq!(listed.entries[1].key, key("c\n"));
     assert_eq!(listed.end, PageEnd::More { next: "c\n\0".into(), token: None });
     let targets: Vec<_> = recorder.requests().iter().map(|request| request.target().to_owned()).collect();
@@ -196,7 +208,7 @@ async fn pages_start_after_places_and_get_past_empty_ones_by_token() {
 #[tokio::test]
 async fn a_listing_that_lies_is_damaged() {
     let list = async |answers: Vec<String>| {
-        Recorder::start(answers).await.store().list(&ListRequest::first(KeyRange::all())).await
+        store(&Recorder::start(answers).await).list(&ListRequest::first(KeyRange::all())).await
     };
     for (what, answers) in [
         ("it repeats", vec![page(false, &["a", "a"], None)]),
@@ -222,7 +234,7 @@ async fn a_body_that_fails_is_told_as_what_it_was_and_never_whole() {
     {
         let recorder = Recorder::start([answer("200 OK", &[ETAG], "")]).await;
         let body = Body::Stream { len: 5, bytes: stream::iter(chunks).boxed() };
-        let result = recorder.store().put(&PutRequest::object(key("k"), 5), body).await;
+        let result = store(&recorder).put(&PutRequest::object(key("k"), 5), body).await;
         assert!(matches!(&result, Err(StoreError::Changed { .. })), "{result:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert!(recorder.requests().iter().all(|request| request.body.len() < 5), "the body was never whole");
@@ -231,7 +243,7 @@ async fn a_body_that_fails_is_told_as_what_it_was_and_never_whole() {
         let recorder = Recorder::start([answer("200 OK", &[ETAG], "")]).await;
         let chunks: Vec<_> = chunks.into_iter().map(|chunk| Ok(Bytes::from_static(chunk))).collect();
         let body = Body::Stream { len, bytes: stream::iter(chunks).boxed() };
-        let result = recorder.store().put(&PutRequest::object(key("k"), len), body).await;
+        let result = store(&recorder).put(&PutRequest::object(key("k"), len), body).await;
         assert!(matches!(&result, Err(StoreError::Invalid { .. })), "{result:?}");
     }
 }
@@ -242,11 +254,11 @@ async fn a_completion_or_copy_may_fail_after_it_was_accepted() {
     let upload = Upload { key: key("k"), id: UploadId::new("u&1") };
     let part = StoredPart { number: 1, size: 5, etag: ETag::new("e"), checksums: Checksums::none() };
     let recorder = Recorder::start([failed()]).await;
-    let result = recorder.store().complete_multipart(&upload, &PutRequest::object(key("k"), 5), &[part]).await;
+    let result = store(&recorder).complete_multipart(&upload, &PutRequest::object(key("k"), 5), &[part]).await;
     assert!(matches!(result, Err(StoreError::Unavailable { .. })), "{result:?}");
     assert_eq!(recorder.requests()[0].target(), "/bucket/k?uploadId=u%261");
     let recorder = Recorder::start([failed()]).await;
-    let store = recorder.store();
+    let store = store(&recorder);
     let target = PutRequest::object(key("t"), 5);
     let request = CopyRequest { source: key("s +é"), identity: identity(5), target };
     let result = store.copy(&store, &request).await;
@@ -260,7 +272,7 @@ async fn keys_that_xml_cannot_carry_are_deleted_by_themselves() {
     let none = || answer("204 No Content", &["Content-Length: 0"], "");
     let recorder = Recorder::start([answer("200 OK", &[], deleted), none(), none()]).await;
     let keys = [key("a&b"), key("c"), key("d"), key("\u{1}"), key("cr\rlf\n")];
-    let outcomes = recorder.store().delete(&keys).await.unwrap();
+    let outcomes = store(&recorder).delete(&keys).await.unwrap();
     assert!(outcomes[0].is_ok() && outcomes[3].is_ok() && outcomes[4].is_ok(), "{outcomes:?}");
     assert!(matches!(outcomes[1], Err(StoreError::Throttled { .. })), "{outcomes:?}");
     assert!(matches!(outcomes[2], Err(StoreError::Unavailable { .. })), "the server did not name it: {outcomes:?}");
@@ -275,7 +287,7 @@ async fn keys_that_xml_cannot_carry_are_deleted_by_themselves() {
 #[tokio::test]
 async fn a_server_of_paths_is_given_no_key_that_it_would_rewrite() {
     let recorder = Recorder::start([answer("200 OK", &["Server: SeaweedFS 4.48"], "")]).await;
-    let store = recorder.store();
+    let store = store(&recorder);
     for odd in ["a//b", "/lead", "back\\slash", "tail//", "./d", "a/..", "nul\0"] {
         let result = store.put(&PutRequest::object(key(odd), 0), Body::empty()).await;
         assert!(matches!(result, Err(StoreError::Unholdable { .. })), "{odd}: {result:?}");
@@ -290,7 +302,7 @@ async fn a_server_of_paths_is_given_no_key_that_it_would_rewrite() {
 async fn composite_checksums_are_told_as_such() {
     let headers = [ETAG, "x-amz-checksum-crc32c: 4waSgw==-2", "x-amz-checksum-type: COMPOSITE", "Content-Length: 5"];
     let recorder = Recorder::start([answer("200 OK", &headers, "")]).await;
-    let object = recorder.store().head(&key("k"), AttributeSet::NONE).await.unwrap();
+    let object = store(&recorder).head(&key("k"), AttributeSet::NONE).await.unwrap();
     let composite = farshore_sync::Scope::Composite { parts: 2 };
     let sum = object.entry.checksums.get(composite, farshore_sync::Algorithm::Crc32c);
     assert_eq!(sum, Some(Checksum::Crc32c(0xE306_9283)));

@@ -3,11 +3,11 @@
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 
-use super::encode;
 use super::options::{Addressing, S3Options};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::limits::MAX_KEY_BYTES;
+use crate::store::transport::encode;
 
 /// A bucket's place at a server, and the prefix of the store in it.
 #[derive(Debug, Clone)]

@@ -1,23 +1,22 @@
 //! The way of every request: addressed, signed, sent once, and its refusal turned into an error.
 
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderName};
-use http::{HeaderMap, HeaderValue, Method};
+use http::header::{CONTENT_LENGTH, HOST};
+use http::{HeaderValue, Method};
 use object_store::aws::AwsCredential;
 
 use super::address::{Address, FullKey};
 use super::credentials::Keys;
-use super::encode;
 use super::options::{KeyRules, S3Options, SignBodies};
-use super::refusal::{Asked, Refusal};
+use super::refusal::of_code;
 use super::sign::{Payload, Signer};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
-use crate::limits::{MAX_ANSWER_BYTES, STALL_TIMEOUT};
 use crate::store::Body;
-use crate::store::transport::{Answer, Transport, retry_after};
+use crate::store::transport::refusal::{Asked, Refusal};
+use crate::store::transport::{Answer, Transport};
 use crate::timestamp::Timestamp;
 
 /// A bucket that can be asked.
@@ -35,71 +34,8 @@ pub(super) struct Client {
     keeps_paths: OnceLock<bool>,
 }
 
-/// A request.
-#[derive(Debug)]
-pub(super) struct Call<'a> {
-    method: Method,
-    verb: &'static str,
-    key: Option<(&'a Key, FullKey)>,
-    query: Vec<(&'static str, String)>,
-    headers: HeaderMap,
-    patience: Duration,
-}
-
-impl<'a> Call<'a> {
-    /// A request about the bucket; the verb is for messages.
-    pub(super) fn bucket(method: Method, verb: &'static str) -> Self {
-        let (query, headers) = (Vec::new(), HeaderMap::new());
-        Self { method, verb, key: None, query, headers, patience: STALL_TIMEOUT }
-    }
-
-    /// A request about an object.
-    pub(super) fn object(method: Method, verb: &'static str, key: &'a Key, full: FullKey) -> Self {
-        Self { key: Some((key, full)), ..Self::bucket(method, verb) }
-    }
-
-    /// With a parameter.
-    pub(super) fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.query.push((name, value.into()));
-        self
-    }
-
-    /// With a header; what no header can hold is an error.
-    pub(super) fn header(mut self, name: &str, value: &str) -> Result<Self> {
-        self.set(name, value)?;
-        Ok(self)
-    }
-
-    /// Sets a header; what no header can hold is an error.
-    pub(super) fn set(&mut self, name: &str, value: &str) -> Result<()> {
-        let wrong = || StoreError::invalid(format!("{name}: {value:?}"), "no HTTP header can hold it");
-        let value = HeaderValue::from_bytes(value.as_bytes()).map_err(|_| wrong())?;
-        self.headers.insert(HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?, value);
-        Ok(())
-    }
-
-    /// With a longer wait for the answer.
-    pub(super) fn patient(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self
-    }
-
-    /// What it does, for messages.
-    pub(super) fn action(&self) -> String {
-        self.key.as_ref().map_or_else(|| self.verb.to_owned(), |(key, _)| format!("{} {key}", self.verb))
-    }
-
-    /// The parameters in the order and encoding of signatures.
-    fn query(&self) -> String {
-        let mut pairs: Vec<_> = self
-            .query
-            .iter()
-            .map(|(name, value)| format!("{}={}", encode::query(name), encode::query(value)))
-            .collect();
-        pairs.sort_unstable();
-        pairs.join("&")
-    }
-}
+/// A request to a bucket.
+pub(super) type Call<'a> = crate::store::transport::Call<'a, FullKey>;
 
 impl Client {
     pub(super) fn new(options: &S3Options) -> Result<Self> {
@@ -231,20 +167,21 @@ impl Client {
     }
 
     async fn refusal(&self, call: &Call<'_>, answer: Answer) -> StoreError {
-        let (status, headers) = (answer.status, answer.headers.clone());
-        let document = answer.collect(MAX_ANSWER_BYTES).await.unwrap_or_default();
-        let refusal = Refusal {
-            retry_after: retry_after(&headers, now()),
-            region: crate::store::transport::text(&headers, "x-amz-bucket-region").map(ToOwned::to_owned),
-            ..Refusal::new(status, &document)
-        };
-        self.error(call, refusal)
+        let region = answer.header("x-amz-bucket-region").map(|region| format!("the bucket is in the region {region}"));
+        let refusal = Refusal::of(answer, now()).await;
+        self.error(call, Refusal { hint: region, ..refusal })
     }
 
     /// A refusal as an error.
     pub(super) fn error(&self, call: &Call<'_>, refusal: Refusal) -> StoreError {
         let (action, key) = (call.action(), call.key.as_ref().map(|(key, _)| *key));
-        refusal.into_error(Asked { store: &self.name, action: &action, key, bucket: self.address.bucket() })
+        refusal.into_error(Asked { action: &action, key, ..self.asked() })
+    }
+
+    /// What every refusal of this bucket is told with.
+    pub(super) fn asked(&self) -> Asked<'_> {
+        let bucket = self.address.bucket();
+        Asked { store: &self.name, action: "", key: None, bucket, bucket_word: "bucket", codes: of_code }
     }
 
     /// An answer that cannot be right.

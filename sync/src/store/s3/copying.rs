@@ -14,6 +14,7 @@ use crate::entry::{Identity, Object};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::limits::{MAX_ANSWER_BYTES, SERVER_WORK_TIMEOUT};
+use crate::store::transport::xml;
 use crate::store::{Body, CopyRequest, PutRequest, ReadRequest, Store, Stored, StoredPart, Upload};
 
 /// What has to be done so that an object has these attributes.
@@ -68,7 +69,7 @@ impl S3Store {
         if tags_later {
             self.put_tags(&target.key, &target.attributes).await?;
         }
-        Ok(stored)
+        Ok(Stored { left_out: headers::left_out(&target.attributes), ..stored })
     }
 
     pub(super) async fn copy_range(
@@ -150,8 +151,8 @@ impl S3Store {
         let mut document = "<Tagging xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><TagSet>".to_owned();
         for (name, value) in &attributes.tags {
             document.push_str("<Tag>");
-            super::xml::element(&mut document, "Key", name);
-            super::xml::element(&mut document, "Value", value);
+            xml::element(&mut document, "Key", name);
+            xml::element(&mut document, "Value", value);
             document.push_str("</Tag>");
         }
         document.push_str("</TagSet></Tagging>");

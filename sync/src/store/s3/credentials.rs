@@ -84,7 +84,7 @@ impl Credentials {
 }
 
 /// Gives the keys of the moment. Two stores with equal ones may copy from each other.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) enum Keys {
     None,
     Fixed(Arc<AwsCredential>),
@@ -165,6 +165,17 @@ fn find_setting<'a>(text: &'a str, section: &str, setting: &str) -> Option<&'a s
         }
     }
     None
+}
+
+/// Without any secret.
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Fixed(_) => "fixed keys",
+            Self::Changing(_) => "the machine's",
+        })
+    }
 }
 
 /// Without any secret.

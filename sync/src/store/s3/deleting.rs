@@ -9,17 +9,14 @@ use super::S3Store;
 use super::address::FullKey;
 use super::client::Call;
 use super::headers;
-use super::refusal::{Asked, Refusal};
-use super::xml::{self, Records};
 use crate::checksum::Algorithm;
 use crate::digest::checksum_of;
 use crate::error::{Result, StoreError};
 use crate::key::Key;
-use crate::limits::MAX_ANSWER_BYTES;
+use crate::limits::{MAX_ANSWER_BYTES, SINGLE_DELETES};
 use crate::store::Body;
-
-/// Keys that XML cannot carry are deleted one by one, so many at once.
-const SINGLE_DELETES: usize = 16;
+use crate::store::transport::refusal::{Asked, Refusal};
+use crate::store::transport::xml::{self, Records};
 
 /// What is done with a key.
 enum Way {
@@ -90,8 +87,7 @@ impl S3Store {
     /// A key that the server did not name may be there or not.
     fn outcome(&self, key: &Key, answer: Option<std::result::Result<(), Refusal>>) -> Result<()> {
         let action = format!("delete {key}");
-        let bucket = self.client.address().bucket();
-        let asked = Asked { store: self.client.name(), action: &action, key: Some(key), bucket };
+        let asked = Asked { action: &action, key: Some(key), ..self.client.asked() };
         match answer {
             Some(Ok(())) => Ok(()),
             Some(Err(refusal)) if refusal.code == "NoSuchKey" => Ok(()),
@@ -122,7 +118,7 @@ fn answers(document: &[u8]) -> std::result::Result<BTreeMap<String, std::result:
     for record in records.of("Error") {
         let text = |name: &str| record.get(name).unwrap_or_default().to_owned();
         let (code, message) = (text("Code"), text("Message"));
-        let refusal = Refusal { status: StatusCode::OK, code, message, retry_after: None, region: None };
+        let refusal = Refusal { status: StatusCode::OK, code, message, retry_after: None, hint: None };
         answers.insert(key(record)?, Err(refusal));
     }
     Ok(answers)

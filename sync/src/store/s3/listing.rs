@@ -10,16 +10,16 @@ use bytes::Bytes;
 use http::Method;
 
 use super::S3Store;
+use super::address::Address;
 use super::client::Call;
 use super::headers::md5_of;
-use super::xml::{self, Node};
-use super::{address::Address, encode};
 use crate::entry::{ETag, Entry};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::key_range::KeyRange;
 use crate::limits::{MAX_EMPTY_PAGES, MAX_PAGE_BYTES};
-use crate::store::transport::time;
+use crate::store::transport::xml::{self, Node};
+use crate::store::transport::{encode, time};
 use crate::store::{ListPage, ListRequest, Unlisted};
 
 /// A page as the server told it.

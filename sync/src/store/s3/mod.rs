@@ -9,7 +9,6 @@ mod client;
 mod copying;
 mod credentials;
 mod deleting;
-mod encode;
 mod headers;
 mod listing;
 mod multipart;
@@ -19,7 +18,6 @@ mod reading;
 mod refusal;
 mod sign;
 mod writing;
-mod xml;
 
 use async_trait::async_trait;
 use http::Method;
@@ -38,6 +36,7 @@ use crate::entry::{Identity, Object};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::limits::MAX_ANSWER_BYTES;
+use crate::store::transport::xml;
 
 const GIB: u64 = 1 << 30;
 

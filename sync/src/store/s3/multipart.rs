@@ -4,15 +4,15 @@ use http::Method;
 
 use super::S3Store;
 use super::client::Call;
-use super::refusal::Refusal;
+use super::headers;
 use super::writing::{best_of, condition_failed, send_checksum};
-use super::xml::{self, Record, Records};
-use super::{encode, headers};
 use crate::checksum::{Algorithm, Checksums};
 use crate::entry::{ETag, VersionId};
 use crate::error::{Result, StoreError};
 use crate::limits::{MAX_ANSWER_BYTES, SERVER_WORK_TIMEOUT};
-use crate::store::transport::time;
+use crate::store::transport::refusal::Refusal;
+use crate::store::transport::xml::{self, Record, Records};
+use crate::store::transport::{encode, time};
 use crate::store::{
     Body, OpenUpload, PartPage, PartRequest, PutRequest, Stored, StoredPart, Upload, UploadId, UploadPage,
 };
@@ -91,7 +91,8 @@ impl S3Store {
         let answer = answer.map_err(|error| condition_failed(request, error))?;
         let version = headers::stored_by(&answer.headers).version;
         let document = self.client.collect(&call, answer, MAX_ANSWER_BYTES).await?;
-        self.stored_of(&call, &document, "CompleteMultipartUploadResult", version)
+        let stored = self.stored_of(&call, &document, "CompleteMultipartUploadResult", version)?;
+        Ok(Stored { left_out: headers::left_out(&request.attributes), ..stored })
     }
 
     /// What a document tells of an object that the server made. Such an answer begins before the work is done, so

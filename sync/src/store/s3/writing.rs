@@ -4,12 +4,13 @@ use http::Method;
 
 use super::S3Store;
 use super::client::Call;
-use super::headers::{self, NonAscii};
+use super::headers;
 use crate::checksum::{Algorithm, Checksum, Checksums};
 use crate::entry::Kind;
 use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::limits::MAX_ANSWER_BYTES;
+use crate::store::transport::words::NonAscii;
 use crate::store::{Body, Condition, PutRequest, Stored};
 
 impl S3Store {
@@ -27,7 +28,7 @@ impl S3Store {
         let answer = self.client.call(&call, body).await.map_err(|error| condition_failed(request, error))?;
         let stored = headers::stored_by(&answer.headers);
         self.client.collect(&call, answer, MAX_ANSWER_BYTES).await?;
-        Ok(stored)
+        Ok(Stored { left_out: headers::left_out(&request.attributes), ..stored })
     }
 
     /// A request that makes an object with its attributes but for tags.

@@ -2,11 +2,18 @@
 //!
 //! It is beside object_store's own client because that one has no streaming bodies and sends addresses through a
 //! parser that removes `.` and `..` segments. Addresses here are `http::Uri`s, which are sent byte for byte.
-//! It knows no store: signing, errors and retries are elsewhere.
+//! It knows no store: signing, credentials and retries are elsewhere. What answers of stores have in common is beside
+//! it: encodings, XML, refusals, ranges.
 
 mod answer;
+mod call;
+pub(crate) mod encode;
 mod outgoing;
+pub(crate) mod ranged;
+pub(crate) mod refusal;
 pub(crate) mod time;
+pub(crate) mod words;
+pub(crate) mod xml;
 
 use std::pin::pin;
 use std::time::Duration;
@@ -17,6 +24,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 pub(crate) use answer::{Answer, retry_after, text};
+pub(crate) use call::Call;
 use outgoing::{Outgoing, Progress};
 
 use crate::error::{Result, StoreError};

@@ -19,6 +19,11 @@ pub(crate) fn to_basic(time: Timestamp) -> String {
     utc(time).format("%Y%m%dT%H%M%SZ").to_string()
 }
 
+/// As headers have it.
+pub(crate) fn to_http(time: Timestamp) -> String {
+    utc(time).format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
 fn of(time: &DateTime<Utc>) -> Timestamp {
     Timestamp::new(time.timestamp(), time.timestamp_subsec_nanos())
 }
@@ -38,6 +43,7 @@ mod tests {
         assert_eq!(from_iso("2013-05-24T00:00:00.000Z"), Some(time));
         assert_eq!(from_iso("2013-05-24T00:00:00.5Z"), Some(Timestamp::new(1_369_353_600, 500_000_000)));
         assert_eq!(to_basic(time), "20130524T000000Z");
+        assert_eq!(to_http(time), "Fri, 24 May 2013 00:00:00 GMT");
         assert_eq!(from_http("yesterday"), None);
         assert_eq!(from_iso(""), None);
     }

@@ -1,19 +1,21 @@
-//! XML as S3 answers with it: a walk over elements and their texts, bounded in depth, whole or an error; and the few
-//! documents that are sent.
+//! XML as object stores answer with it: a walk over elements and their texts, bounded in depth, whole or an error; and
+//! the few documents that are sent.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 use quick_xml::escape::resolve_predefined_entity;
-use quick_xml::events::Event;
+use quick_xml::events::{BytesStart, Event};
 use quick_xml::reader::Reader;
 
-/// No answer of S3 is deeper.
+use super::encode;
+
+/// No answer of these stores is deeper.
 const MAX_DEPTH: usize = 16;
 
 /// What a walk meets.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Node<'a> {
+pub(crate) enum Node<'a> {
     /// The start of an element that has others in it.
     Open(&'a str),
     /// An element that has only text, which may be empty.
@@ -22,18 +24,22 @@ pub(super) enum Node<'a> {
     Close(&'a str),
 }
 
-/// Walks over a whole document; what is wrong with it, or with what `visit` meets, is told.
-pub(super) fn walk<'a>(
+/// Walks over a whole document. The text of an element that is marked as encoded, as Azure marks names that XML cannot
+/// carry, is decoded. What is wrong with it, or with what `visit` meets, is told.
+pub(crate) fn walk<'a>(
     document: &'a [u8],
     mut visit: impl FnMut(Node<'a>) -> Result<(), String>,
 ) -> Result<(), String> {
     let document = std::str::from_utf8(document).map_err(|_| "it is not UTF-8".to_owned())?;
     let mut reader = Reader::from_str(document);
-    let mut walk = Walk { open: Vec::new(), leaf: false, text: Cow::Borrowed(""), ended: false };
+    let mut walk = Walk { open: Vec::new(), leaf: false, encoded: false, text: Cow::Borrowed(""), ended: false };
     loop {
         let at = reader.buffer_position() as usize;
         match reader.read_event().map_err(|error| format!("it is no XML: {error}"))? {
-            Event::Start(tag) => walk.start(name_at(document, at, tag.name().as_ref())?, &mut visit)?,
+            Event::Start(tag) => {
+                walk.start(name_at(document, at, tag.name().as_ref())?, &mut visit)?;
+                walk.encoded = is_encoded(&tag);
+            }
             Event::End(_) => walk.end(&mut visit)?,
             Event::Empty(tag) => {
                 walk.start(name_at(document, at, tag.name().as_ref())?, &mut visit)?;
@@ -64,10 +70,22 @@ fn name_at<'a>(document: &'a str, tag: usize, name: &[u8]) -> Result<&'a str, St
     Ok(name.rsplit(':').next().unwrap_or(name))
 }
 
+/// Whether a tag says that the text in it is percent-encoded.
+fn is_encoded(tag: &BytesStart<'_>) -> bool {
+    matches!(tag.try_get_attribute("Encoded"), Ok(Some(mark)) if mark.value.as_ref() == b"true")
+}
+
+fn decoded(text: &str) -> Result<String, String> {
+    let bytes = encode::decode_path(text).map(Cow::into_owned);
+    bytes.and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(|| format!("{text} is not encoded right"))
+}
+
 struct Walk<'a> {
     open: Vec<&'a str>,
     /// Whether nothing but text came since the last start.
     leaf: bool,
+    /// Whether that text is encoded.
+    encoded: bool,
     text: Cow<'a, str>,
     ended: bool,
 }
@@ -81,15 +99,18 @@ impl<'a> Walk<'a> {
             visit(Node::Open(parent))?;
         }
         self.open.push(name);
-        (self.leaf, self.text) = (true, Cow::Borrowed(""));
+        (self.leaf, self.encoded, self.text) = (true, false, Cow::Borrowed(""));
         Ok(())
     }
 
     fn end(&mut self, visit: &mut impl FnMut(Node<'a>) -> Result<(), String>) -> Result<(), String> {
         let name = self.open.pop().ok_or("it has an end without a start")?;
-        let text = std::mem::take(&mut self.text);
+        let mut text = std::mem::take(&mut self.text);
+        if self.leaf && self.encoded {
+            text = decoded(&text)?.into();
+        }
         visit(if self.leaf { Node::Leaf(name, text) } else { Node::Close(name) })?;
-        self.leaf = false;
+        (self.leaf, self.encoded) = (false, false);
         self.ended = self.open.is_empty();
         Ok(())
     }
@@ -107,7 +128,7 @@ impl<'a> Walk<'a> {
 }
 
 /// Every leaf of a document whose root has this name, as (parent, name, text); another root is an error.
-pub(super) fn leaves<'a>(
+pub(crate) fn leaves<'a>(
     document: &'a [u8],
     root: &str,
     mut visit: impl FnMut(&'a str, &'a str, &str) -> Result<(), String>,
@@ -133,32 +154,32 @@ pub(super) fn leaves<'a>(
 
 /// A flat document: the leaves of its root, and the elements of the root that have leaves of their own.
 #[derive(Debug, Default)]
-pub(super) struct Records<'a> {
+pub(crate) struct Records<'a> {
     /// The root's own leaves.
-    pub(super) top: Record<'a>,
+    pub(crate) top: Record<'a>,
     /// The elements in it, by name.
-    pub(super) inner: Vec<(&'a str, Record<'a>)>,
+    pub(crate) inner: Vec<(&'a str, Record<'a>)>,
 }
 
 /// The leaves of one element.
 #[derive(Debug, Default)]
-pub(super) struct Record<'a>(Vec<(&'a str, Cow<'a, str>)>);
+pub(crate) struct Record<'a>(Vec<(&'a str, Cow<'a, str>)>);
 
 impl<'a> Record<'a> {
     /// The text of the leaf of this name.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.iter().find(|(known, _)| *known == name).map(|(_, text)| text)
     }
 
     /// All leaves.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a str, &str)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'a str, &str)> {
         self.0.iter().map(|(name, text)| (*name, text.as_ref()))
     }
 }
 
 impl<'a> Records<'a> {
     /// Reads a document whose root has this name.
-    pub(super) fn read(document: &'a [u8], root: &str) -> Result<Self, String> {
+    pub(crate) fn read(document: &'a [u8], root: &str) -> Result<Self, String> {
         let (mut records, mut depth) = (Self::default(), 0_usize);
         walk(document, |node| {
             match node {
@@ -184,19 +205,19 @@ impl<'a> Records<'a> {
     }
 
     /// The elements of this name.
-    pub(super) fn of(&self, name: &str) -> impl Iterator<Item = &Record<'a>> {
+    pub(crate) fn of(&self, name: &str) -> impl Iterator<Item = &Record<'a>> {
         self.inner.iter().filter(move |(known, _)| *known == name).map(|(_, record)| record)
     }
 
     /// Whether more pages follow; a document that does not say so is not whole.
-    pub(super) fn is_truncated(&self) -> Result<bool, String> {
+    pub(crate) fn is_truncated(&self) -> Result<bool, String> {
         let told = self.top.get("IsTruncated").and_then(|told| told.parse().ok());
         told.ok_or_else(|| "it does not say whether it is complete".to_owned())
     }
 }
 
 /// Writes `<name>text</name>`. Carriage returns are written as references, because parsers change bare ones.
-pub(super) fn element(document: &mut String, name: &str, text: &str) {
+pub(crate) fn element(document: &mut String, name: &str, text: &str) {
     write!(document, "<{name}>").expect("a string takes all that is written");
     for character in text.chars() {
         match character {
@@ -234,6 +255,9 @@ mod tests {
             "<?xml version=\"1.0\"?>\n<r xmlns=\"x\">\n <a>1</a><b/><s:c><d>x &amp; &#13;&lt;</d></s:c>\n</r>\n";
         assert_eq!(nodes(document).unwrap(), ["+r", "a=1", "b=", "+c", "d=x & \r<", "-c", "-r"]);
         assert_eq!(nodes("<r/>").unwrap(), ["r="]);
+        let encoded = "<r><N Encoded=\"true\">a%01+%25</N><N>a%01</N></r>";
+        assert_eq!(nodes(encoded).unwrap(), ["+r", "N=a\u{1}+%", "N=a%01", "-r"]);
+        assert!(nodes("<N Encoded=\"true\">%zz</N>").is_err());
     }
 
     #[test]

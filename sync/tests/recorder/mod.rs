@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use farshore_sync::store::s3::{Credentials, S3Options, S3Store};
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -56,15 +55,9 @@ impl Recorder {
         Self { port, requests }
     }
 
-    pub(crate) fn options(&self) -> S3Options {
-        let mut options = S3Options::new("bucket");
-        options.endpoint = Some(format!("http://127.0.0.1:{}", self.port));
-        options.credentials = Credentials::Keys { id: "id".into(), secret: "secret".into(), token: None };
-        options
-    }
-
-    pub(crate) fn store(&self) -> S3Store {
-        S3Store::new(&self.options()).expect("the options are right")
+    /// Where it listens.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
     }
 
     pub(crate) fn requests(&self) -> Vec<Recorded> {

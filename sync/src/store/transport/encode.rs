@@ -1,15 +1,15 @@
-//! Percent-encoding as S3 and its signatures have it: of paths, of queries, and of the keys in listings.
+//! Percent-encoding as object stores and their signatures have it: of paths, of queries, and of the keys in listings.
 
 use std::borrow::Cow;
 use std::fmt::Write;
 
 /// A path: all but unreserved characters and slashes is encoded. Dots stay, also where they are segments.
-pub(super) fn path(text: &str) -> String {
+pub(crate) fn path(text: &str) -> String {
     encode(text.as_bytes(), true)
 }
 
 /// A name or value of a query.
-pub(super) fn query(text: &str) -> String {
+pub(crate) fn query(text: &str) -> String {
     encode(text.as_bytes(), false)
 }
 
@@ -26,8 +26,17 @@ fn encode(bytes: &[u8], slashes: bool) -> String {
 }
 
 /// A key of a listing in the encoding of forms, where a plus is a space; none if it is not encoded so.
-pub(super) fn decode(text: &str) -> Option<Cow<'_, [u8]>> {
-    if !text.contains(['%', '+']) {
+pub(crate) fn decode(text: &str) -> Option<Cow<'_, [u8]>> {
+    if text.contains('+') {
+        decode_path(&text.replace('+', " ")).map(|bytes| Cow::Owned(bytes.into_owned()))
+    } else {
+        decode_path(text)
+    }
+}
+
+/// A path of an address; none if it is not encoded right.
+pub(crate) fn decode_path(text: &str) -> Option<Cow<'_, [u8]>> {
+    if !text.contains('%') {
         return Some(Cow::Borrowed(text.as_bytes()));
     }
     let mut decoded = Vec::with_capacity(text.len());
@@ -35,7 +44,6 @@ pub(super) fn decode(text: &str) -> Option<Cow<'_, [u8]>> {
     while let Some((&byte, after)) = rest.split_first() {
         rest = after;
         decoded.push(match byte {
-            b'+' => b' ',
             b'%' => {
                 let (high, low) = (digit(*rest.first()?)?, digit(*rest.get(1)?)?);
                 rest = &rest[2..];
@@ -67,6 +75,7 @@ mod tests {
     #[test]
     fn listings_are_decoded_as_forms() {
         assert_eq!(decode("a+b%2Bc%20d%0A").unwrap().as_ref(), b"a b+c d\n");
+        assert_eq!(decode_path("a+b%20c").unwrap().as_ref(), b"a+b c");
         for wrong in ["%", "%4", "%zz", "a%+1"] {
             assert_eq!(decode(wrong), None, "{wrong}");
         }

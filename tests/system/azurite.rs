@@ -1,0 +1,73 @@
+//! An Azurite server of a test's own, which speaks as Azure Blob Storage does.
+
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::command::{find, not_run};
+use crate::ports;
+use crate::process::Process;
+use crate::shore::Shore;
+
+/// The account and key that every emulator has.
+const ACCOUNT: &str = "devstoreaccount1";
+const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+/// Longest that the server may take to answer.
+const START: Duration = Duration::from_mins(1);
+
+/// A running server.
+pub(crate) struct Azurite {
+    port: u16,
+    _process: Process,
+}
+
+impl Azurite {
+    /// Starts a server in the test's place and gives later commands its credentials; `None`, said aloud, where it is
+    /// not installed.
+    pub(crate) fn start(shore: &mut Shore) -> Option<Self> {
+        let Some(program) = program() else {
+            not_run("sync with Azure", "no `azurite-blob` on PATH nor in /opt/farshore-azurite (npm install azurite)");
+            return None;
+        };
+        let port = ports::free();
+        let mut command = Command::new(program);
+        command.args(["--blobHost", "127.0.0.1", "--skipApiVersionCheck", "--silent", "--disableTelemetry"]);
+        command.args(["--blobPort", &port.to_string(), "--location", &shore.arg("azurite")]);
+        let process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(begun.elapsed() < START, "Azurite does not answer at {port}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        shore.set_env("AZURE_STORAGE_ACCOUNT", ACCOUNT);
+        shore.set_env("AZURE_STORAGE_ACCOUNT_KEY", KEY);
+        let server = Self { port, _process: process };
+        server.make_container("data");
+        Some(server)
+    }
+
+    /// The URL of a store in its container.
+    pub(crate) fn store(&self, prefix: &str) -> String {
+        // Azurite does not look at CRC-64.
+        format!("az://data/{prefix}?endpoint=http://127.0.0.1:{}&checksum=md5", self.port)
+    }
+
+    fn make_container(&self, name: &str) {
+        let mut options = farshore_sync::store::azure::AzureOptions::new(
+            ACCOUNT,
+            name,
+            farshore_sync::store::azure::Credentials::Key(KEY.to_owned()),
+        );
+        options.endpoint = Some(format!("http://127.0.0.1:{}", self.port));
+        let store = farshore_sync::store::azure::AzureStore::new(&options).expect("the options are right");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(store.create_container()).expect("a container can be made");
+    }
+}
+
+fn program() -> Option<PathBuf> {
+    let installed = PathBuf::from("/opt/farshore-azurite/node_modules/.bin/azurite-blob");
+    let named = std::env::var_os("FARSHORE_TEST_AZURITE").map(PathBuf::from);
+    named.or_else(|| find("azurite-blob")).or_else(|| installed.is_file().then_some(installed))
+}

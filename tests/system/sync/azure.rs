@@ -1,0 +1,107 @@
+//! Through a server that speaks as Azure does: there, from prefix to prefix, and back; odd names; killed and gone on with.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::compare::{assert_no_journal, assert_same_contents_for_rsync};
+use super::{Counts, PARTIAL, assert_nothing_is_left_to_do, hostile, sync, sync_fails};
+use crate::azurite::Azurite;
+use crate::process::Process;
+use crate::scale;
+use crate::shore::Shore;
+
+const LIMIT: Duration = Duration::from_mins(8);
+/// An object of several parts.
+const LARGE: usize = 40 << 20;
+
+/// A tree that Azure can hold.
+fn plant(root: &Path) {
+    hostile::plant_many(root, scale::pick(300, 10_000));
+    fs::create_dir_all(root.join("d")).unwrap();
+    fs::create_dir_all(root.join("nothing in it")).unwrap();
+    for name in ["with space", "per%cent", "plus+and&", "\u{e9}", "e\u{301}", "-rf", "#1", "d-x", "d/in", "d.x", "...a"]
+    {
+        fs::write(root.join(name), name).unwrap();
+    }
+    fs::write(root.join("large"), hostile::bytes(LARGE, 1)).unwrap();
+    fs::write(root.join("empty"), "").unwrap();
+}
+
+#[test]
+fn a_tree_goes_to_azure_and_to_another_prefix_and_back_unchanged() {
+    let mut shore = Shore::new("sync-azure", LIMIT);
+    let Some(server) = Azurite::start(&mut shore) else { return };
+    let source = shore.mkdir("source");
+    plant(&source);
+    let (from, back) = (shore.arg("source"), shore.arg("back"));
+    let (one, other) = (server.store("one"), server.store("other"));
+    for (from, to, server_side) in [(&from, &one, false), (&one, &other, true), (&other, &back, false)] {
+        let counts = sync(&shore, from, to, &[]);
+        assert_eq!((counts.get("copied"), counts.get("failed")), (counts.get("source_entries"), 0));
+        assert_eq!(counts.get("copied_server_side") > 0, server_side);
+        assert_nothing_is_left_to_do(&shore, from, to);
+    }
+    assert_same_contents_for_rsync(&source, &shore.path("back"));
+
+    fs::remove_file(source.join("empty")).unwrap();
+    fs::write(source.join("with space"), "another").unwrap();
+    let counts = sync(&shore, &from, &one, &["--delete", "--verify"]);
+    assert_eq!((counts.get("copied"), counts.get("deleted")), (1, 1));
+    assert_nothing_is_left_to_do(&shore, &from, &one);
+}
+
+#[test]
+fn names_that_azure_would_rewrite_are_told_and_the_rest_is_copied() {
+    let mut shore = Shore::new("sync-azure-odd", LIMIT);
+    let Some(server) = Azurite::start(&mut shore) else { return };
+    let source = shore.mkdir("source");
+    for name in ["fine", "back\\slash", "new\nline", "dot."] {
+        fs::write(source.join(name), name).unwrap();
+    }
+    let (from, to) = (shore.arg("source"), server.store("odd"));
+    let report = shore.arg("report");
+    let said = sync_fails(&shore, &from, &to, &["--json", "--report", &report]);
+    assert_eq!(said.code, Some(PARTIAL), "{said:?}");
+    let counts = Counts::of(&said.stdout);
+    assert_eq!((counts.get("copied"), counts.get("failed")), (1, 3));
+    assert_eq!(fs::read_to_string(&report).unwrap().matches("unholdable").count(), 3);
+    sync(&shore, &to, &shore.arg("back"), &[]);
+    assert_eq!(fs::read_dir(shore.path("back")).unwrap().count(), 1);
+}
+
+#[test]
+fn a_job_to_azure_that_is_killed_goes_on_and_ends_equal() {
+    let mut shore = Shore::new("sync-azure-killed", LIMIT);
+    let Some(server) = Azurite::start(&mut shore) else { return };
+    let source = shore.mkdir("source");
+    plant(&source);
+    for number in 0..3 {
+        fs::write(source.join(format!("large-{number}")), hostile::bytes(LARGE, number)).unwrap();
+    }
+    let (from, to) = (shore.arg("source"), server.store("killed"));
+    let start = || {
+        let mut command = shore.command(["sync", &from, &to]);
+        Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
+    };
+    let mut rng = StdRng::seed_from_u64(scale::seed("sync-azure-killed"));
+    let mut kills = 0;
+    for _ in 0..scale::pick(6, 60) {
+        let job = start();
+        if job.wait(Duration::from_millis(rng.random_range(100..2_000))).is_some() {
+            break;
+        }
+        job.kill9();
+        kills += 1;
+    }
+    eprintln!("killed {kills} times");
+    assert!(start().wait(LIMIT).expect("it ends").success());
+    assert_no_journal(&shore);
+    assert_nothing_is_left_to_do(&shore, &from, &to);
+    sync(&shore, &to, &shore.arg("back"), &[]);
+    assert_same_contents_for_rsync(&source, &shore.path("back"));
+}
