@@ -62,8 +62,7 @@ async fn delete_if_allowed(context: &Context, facts: &ListingFacts) -> Result<Op
             continue;
         }
         let counts = delete_batch(context, &batch).await?;
-        context.journal().add_counts(counts).await?;
-        context.journal().forget_deletions(&lowest).await?;
+        context.journal().end_deletions(&lowest, counts).await?;
     }
 }
 

@@ -150,11 +150,6 @@ impl Journal for MemoryJournal {
         Ok(self.state.lock().counts)
     }
 
-    async fn add_counts(&self, counts: Counts) -> Result<()> {
-        self.state.lock().counts += counts;
-        Ok(())
-    }
-
     async fn failures(&self, skip: u64, limit: usize) -> Result<Vec<Failure>> {
         Ok(self.state.lock().failures.iter().skip(skip as usize).take(limit).cloned().collect())
     }
@@ -167,8 +162,13 @@ impl Journal for MemoryJournal {
         found.map_err(|error| JournalError::failed("read its spool", &error))
     }
 
-    async fn forget_deletions(&self, from: &Key) -> Result<()> {
-        self.deletions.lock().forget(from);
+    async fn end_deletions(&self, from: &Key, counts: Counts) -> Result<()> {
+        let (mut state, mut deletions) = (self.state.lock(), self.deletions.lock());
+        let last = deletions.last(None, 1).map_err(|error| JournalError::failed("read its spool", &error))?;
+        if last.first().is_some_and(|last| last.key >= *from) {
+            deletions.forget(from);
+            state.counts += counts;
+        }
         Ok(())
     }
 

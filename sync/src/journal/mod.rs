@@ -14,6 +14,8 @@
 //!   from its frontier on. Ranges claimed by a process that is gone are given out again.
 //! - Deletions are handed out in descending order of keys, and only after `claim` has said `Finished`; before that,
 //!   asking for them is `Invalid`.
+//! - What comes of deletions is counted in the step that forgets them, so that a deletion that is repeated after a kill
+//!   is counted once.
 //! - Several uploads of one key may be under way, when workers took over from each other. `upload_of` gives the one
 //!   that was begun last; all stay in `uploads` until they are ended, so none is forgotten in the store.
 
@@ -240,17 +242,15 @@ pub trait Journal: Send + Sync + Debug {
     /// All that was counted so far.
     async fn counts(&self) -> Result<Counts>;
 
-    /// Adds to the job's counts what belongs to no range.
-    async fn add_counts(&self, counts: Counts) -> Result<()>;
-
     /// The failures after the first `skip`, at most `limit` of them, in the order in which they were noted.
     async fn failures(&self, skip: u64, limit: usize) -> Result<Vec<Failure>>;
 
     /// The last `limit` planned deletions below `before`, in descending order of keys.
     async fn deletions(&self, before: Option<&Key>, limit: usize) -> Result<Vec<Deletion>>;
 
-    /// Forgets planned deletions from this key on: they were carried out or reported.
-    async fn forget_deletions(&self, from: &Key) -> Result<()>;
+    /// Forgets planned deletions from this key on, because they were carried out or reported, and counts what came of
+    /// them. Nothing is counted if none was left there: whoever forgot them counted.
+    async fn end_deletions(&self, from: &Key, counts: Counts) -> Result<()>;
 
     /// The upload for this key that is under way, with its parts.
     async fn upload_of(&self, key: &Key) -> Result<Option<UploadRecord>>;

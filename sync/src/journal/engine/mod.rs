@@ -174,12 +174,6 @@ impl EngineJournal {
         rows.counts().await
     }
 
-    async fn add_counts_in(&self, rows: &mut Rows, counts: &Counts) -> Step<()> {
-        self.header(rows).await?;
-        rows.add_counts(counts);
-        Ok(())
-    }
-
     async fn failures_in(&self, rows: &mut Rows, skip: u64, limit: usize) -> Step<Vec<Failure>> {
         self.header(rows).await?;
         let mut walk = Walk::between(keys::failure(skip), Table::Failure.end(), Isolation::Snapshot).limit(limit);
@@ -258,10 +252,6 @@ impl Journal for EngineJournal {
         transact!(self, "read its sums", |rows| self.counts_in(rows))
     }
 
-    async fn add_counts(&self, counts: Counts) -> Result<()> {
-        transact!(self, "add to its sums", |rows| self.add_counts_in(rows, &counts))
-    }
-
     async fn failures(&self, skip: u64, limit: usize) -> Result<Vec<Failure>> {
         transact!(self, "read its failures", |rows| self.failures_in(rows, skip, limit))
     }
@@ -270,8 +260,8 @@ impl Journal for EngineJournal {
         transact!(self, "read planned deletions", |rows| self.deletions_in(rows, before, limit))
     }
 
-    async fn forget_deletions(&self, from: &Key) -> Result<()> {
-        transact!(self, "forget deletions", |rows| self.forget_deletions_in(rows, from))
+    async fn end_deletions(&self, from: &Key, counts: Counts) -> Result<()> {
+        transact!(self, "note deletions", |rows| self.end_deletions_in(rows, from, &counts))
     }
 
     async fn upload_of(&self, key: &Key) -> Result<Option<UploadRecord>> {
