@@ -50,9 +50,7 @@ impl EngineJournal {
         before: Option<&Key>,
         limit: usize,
     ) -> Step<Vec<Deletion>> {
-        self.header(rows).await?;
-        let mut unfinished = Walk::table(Table::Range, Isolation::Snapshot).limit(1);
-        if !rows.page(&mut unfinished).await?.is_empty() {
+        if !self.is_settled_in(rows).await? {
             return Err(JournalError::invalid(DELETIONS_TOO_EARLY).into());
         }
         let end = before.map_or_else(|| Table::Deletions.end(), keys::deletions);
