@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use farshore_meta::engine::{EmbeddedOptions, Engine, EngineError, EngineUrl};
-use farshore_sync::journal::{EngineJournal, Journal, JournalOptions, MemoryJournal, Opened};
+use farshore_sync::journal::{EngineJournal, Journal, JournalOptions, MemoryJournal, Opened, WorkerJournal};
 use farshore_sync::{Job, Store};
 
 use super::args::ReportArgs;

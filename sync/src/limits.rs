@@ -141,6 +141,9 @@ pub const SETTLE_INTERVAL: Duration = Duration::from_secs(5);
 /// A worker that finds no range asks again after this pause.
 pub const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 
+/// Who has a job without workers of its own looks this often whether the others are done.
+pub const SETTLED_PAUSE: Duration = Duration::from_millis(200);
+
 /// A worker looks every so many pages whether another wants a part of its range: a split costs some ten requests.
 pub const SPLIT_PAGES: u32 = 8;
 

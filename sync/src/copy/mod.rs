@@ -17,7 +17,7 @@ use crate::counts::Counts;
 use crate::digest::Extra;
 use crate::entry::{Entry, Kind, Object};
 use crate::error::{Remedy, Result, StoreError};
-use crate::journal::Journal;
+use crate::journal::WorkerJournal;
 use crate::key::Key;
 use crate::limits::{CHUNK_BYTES, COPY_MEMORY_BYTES, LOOKS_AGAIN, WHOLE_PUT_BYTES};
 use crate::outcome::Observer;
@@ -55,7 +55,7 @@ pub enum Verify {
 pub(crate) struct Copier {
     pub(crate) source: Arc<dyn Store>,
     pub(crate) target: Arc<dyn Store>,
-    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) journal: Arc<dyn WorkerJournal>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) source_pace: Arc<Pace>,
     pub(crate) target_pace: Arc<Pace>,
@@ -95,7 +95,7 @@ impl Default for CopyOptions {
 pub(crate) struct Ends {
     pub(crate) source: Arc<dyn Store>,
     pub(crate) target: Arc<dyn Store>,
-    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) journal: Arc<dyn WorkerJournal>,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) source_pace: Arc<Pace>,
     pub(crate) target_pace: Arc<Pace>,

@@ -8,7 +8,7 @@ use crate::counts::Counts;
 use crate::entry::Kind;
 use crate::error::{Result as StoreResult, StoreError};
 use crate::gate::{Closed, ListingFacts, may_delete};
-use crate::journal::{Claim, Deletion, WorkerId};
+use crate::journal::{Deletion, Journal};
 use crate::limits::{CONFIRMED_AT_ONCE, DELETE_BATCH, PAGE_ENTRIES};
 use crate::outcome::{Outcome, What};
 use crate::store::CheckedListing;
@@ -16,35 +16,28 @@ use crate::store::CheckedListing;
 use super::{Context, JobError, Summary};
 
 /// Ends the job, as far as it is at its end.
-pub(super) async fn finish(context: &Context) -> Result<Summary, JobError> {
+pub(super) async fn finish(context: &Context, journal: &dyn Journal) -> Result<Summary, JobError> {
     let error = context.stopped();
-    let complete = error.is_none() && is_finished(context).await?;
-    let facts = ListingFacts { complete, counts: context.journal().counts().await? };
-    let closed = if context.options.policy.delete { delete_if_allowed(context, &facts).await? } else { None };
+    let complete = error.is_none() && journal.is_settled().await?;
+    let facts = ListingFacts { complete, counts: journal.counts().await? };
+    let closed = if context.options.policy.delete { delete_if_allowed(context, journal, &facts).await? } else { None };
     if complete && !context.options.dry_run {
-        abort_strays(context).await?;
+        abort_strays(context, journal).await?;
         give_directories_their_times(context).await?;
         // With deletions withheld, the same command may go on once they are allowed.
         if closed.is_none() {
-            context.journal().finish().await?;
+            journal.finish().await?;
         }
     }
-    Ok(Summary { counts: context.journal().counts().await?, complete, closed, error })
-}
-
-async fn is_finished(context: &Context) -> Result<bool, JobError> {
-    Ok(match context.journal().claim(&WorkerId("finish".to_owned())).await? {
-        Claim::Finished => true,
-        Claim::Wait => false,
-        Claim::Range(claimed) => {
-            context.journal().release(&claimed).await?;
-            false
-        }
-    })
+    Ok(Summary { counts: journal.counts().await?, complete, closed, error })
 }
 
 /// Deletes what was planned, if the gate opens; why it stays closed, if it does.
-async fn delete_if_allowed(context: &Context, facts: &ListingFacts) -> Result<Option<Closed>, JobError> {
+async fn delete_if_allowed(
+    context: &Context,
+    journal: &dyn Journal,
+    facts: &ListingFacts,
+) -> Result<Option<Closed>, JobError> {
     if let Err(closed) = may_delete(context.options.deletion, facts) {
         // An incomplete listing without a planned deletion withholds nothing.
         return Ok((facts.counts.deletions_planned > facts.counts.deleted).then_some(closed));
@@ -52,7 +45,7 @@ async fn delete_if_allowed(context: &Context, facts: &ListingFacts) -> Result<Op
     let limit = context.copier.target.capabilities().delete_batch.clamp(1, DELETE_BATCH);
     let mut before = None;
     loop {
-        let batch = context.journal().deletions(before.as_ref(), limit).await?;
+        let batch = journal.deletions(before.as_ref(), limit).await?;
         let Some(lowest) = batch.last().map(|deletion| deletion.key.clone()) else { return Ok(None) };
         if context.options.dry_run {
             for deletion in &batch {
@@ -62,8 +55,7 @@ async fn delete_if_allowed(context: &Context, facts: &ListingFacts) -> Result<Op
             continue;
         }
         let counts = delete_batch(context, &batch).await?;
-        context.journal().add_counts(counts).await?;
-        context.journal().forget_deletions(&lowest).await?;
+        journal.end_deletions(&lowest, counts).await?;
     }
 }
 
@@ -149,9 +141,9 @@ fn tell(context: &Context, deletion: &Deletion, what: What) {
 }
 
 /// Uploads that no copy goes on with.
-async fn abort_strays(context: &Context) -> Result<(), JobError> {
+async fn abort_strays(context: &Context, journal: &dyn Journal) -> Result<(), JobError> {
     loop {
-        let strays = context.journal().uploads(None, PAGE_ENTRIES).await?;
+        let strays = journal.uploads(None, PAGE_ENTRIES).await?;
         if strays.is_empty() {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! A job: everything of a range of keys from one store to another. Workers claim ranges from the journal; when all are
 //! finished, the gate is asked and what it lets through is deleted.
 
+mod act;
 mod feed;
 mod finish;
 mod worker;
@@ -17,8 +18,9 @@ use crate::counts::Counts;
 use crate::error::StoreError;
 use crate::filter::Filter;
 use crate::gate::{Closed, DeletionPolicy};
-use crate::journal::{JobIdentity, Journal, JournalError, WorkerId};
+use crate::journal::{JobIdentity, Journal, JournalError, WorkerId, WorkerJournal};
 use crate::key_range::KeyRange;
+use crate::limits::SETTLED_PAUSE;
 use crate::outcome::Observer;
 use crate::pace::{Pace, PaceLimits};
 use crate::plan::{ComparePolicy, PairCapabilities};
@@ -42,11 +44,11 @@ pub struct JobOptions {
     pub source_pace: PaceLimits,
     /// The target's limits.
     pub target_pace: PaceLimits,
-    /// How many ranges are worked on at once.
+    /// How many ranges are worked on at once here. With none, others do all of it.
     pub workers: usize,
     /// Whether nothing is changed, only told.
     pub dry_run: bool,
-    /// Spreads retries.
+    /// A random number: it spreads retries, and names workers apart from those of other processes.
     pub seed: u64,
 }
 
@@ -143,23 +145,26 @@ impl Job {
     /// Runs the job, or goes on with it, until its end or until it cannot go on.
     pub async fn run(&self, journal: Arc<dyn Journal>, observer: Arc<dyn Observer>) -> Result<Summary, JobError> {
         journal.open(&self.identity()).await?;
-        let context = Arc::new(self.context(Arc::clone(&journal), observer)?);
-        let mut workers = JoinSet::new();
-        for number in 0..self.options.workers.max(1) {
-            let worker = Worker::new(Arc::clone(&context), WorkerId(format!("worker {number}")));
-            workers.spawn(worker.run());
+        let context = Arc::new(self.context(Arc::clone(&journal) as Arc<dyn WorkerJournal>, observer)?);
+        context.work().await?;
+        while !context.is_stopped() && !journal.is_settled().await? {
+            tokio::time::sleep(SETTLED_PAUSE).await;
         }
-        while let Some(ended) = workers.join_next().await {
-            let ended = ended.map_err(|error| StoreError::bug(format!("a worker ended: {error}")))?;
-            if let Err(error) = ended {
-                context.stop(StoreError::unavailable("the journal", "go on", &error));
-                return Err(error.into());
-            }
-        }
-        finish::finish(&context).await
+        finish::finish(&context, journal.as_ref()).await
     }
 
-    fn context(&self, journal: Arc<dyn Journal>, observer: Arc<dyn Observer>) -> Result<Context, StoreError> {
+    /// Works for a job that another process has, until every range is finished or this one cannot go on: why, if so.
+    pub async fn work(
+        &self,
+        journal: Arc<dyn WorkerJournal>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Option<StoreError>, JobError> {
+        let context = Arc::new(self.context(journal, observer)?);
+        context.work().await?;
+        Ok(context.stopped())
+    }
+
+    fn context(&self, journal: Arc<dyn WorkerJournal>, observer: Arc<dyn Observer>) -> Result<Context, StoreError> {
         let (here, there) = (self.source.capabilities(), self.target.capabilities());
         let can = PairCapabilities {
             target_holds: there.holds,
@@ -200,10 +205,29 @@ impl Context {
         self.stopped.lock().is_some()
     }
 
-    pub(crate) fn journal(&self) -> &dyn Journal {
+    pub(crate) fn journal(&self) -> &dyn WorkerJournal {
         self.copier.journal.as_ref()
+    }
+
+    /// Runs this process's workers until each has ended.
+    async fn work(self: &Arc<Self>) -> Result<(), JobError> {
+        let mut workers = JoinSet::new();
+        for number in 0..self.options.workers {
+            let name = format!("{:016x}-{number}", self.options.seed);
+            workers.spawn(Worker::new(Arc::clone(self), WorkerId(name)).run());
+        }
+        while let Some(ended) = workers.join_next().await {
+            let ended = ended.map_err(|error| StoreError::bug(format!("a worker ended: {error}")))?;
+            if let Err(error) = ended {
+                self.stop(StoreError::unavailable("the journal", "go on", &error));
+                return Err(error.into());
+            }
+        }
+        Ok(())
     }
 }
 
+#[cfg(test)]
+mod silent_tests;
 #[cfg(test)]
 mod tests;

@@ -1,17 +1,18 @@
 //! A worker: claims a range, lists it on both sides, merges, decides, copies, and tells the journal of its frontier.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
 
 use super::Context;
+use super::act::{account, act, key_of, listed, sides, tell};
 use super::feed::{Fed, Feed};
-use crate::copy::{Copied, Copier};
 use crate::counts::Counts;
 use crate::entry::Entry;
-use crate::error::{Remedy, Result as StoreResult, StoreError};
+use crate::error::{Result as StoreResult, StoreError};
 use crate::frontier::{Ended, Frontier, Ticket};
 use crate::journal::{Claim, ClaimedRange, Deletion, Failure, JournalError, Result, WorkerId};
 use crate::key::Key;
@@ -20,8 +21,8 @@ use crate::limits::{
     CLAIM_PAUSE, COPIES_AT_ONCE, FRONTIER_KEYS, READ_HERE_BYTES, SETTLE_INTERVAL, SETTLE_KEYS, SPLIT_PAGES,
 };
 use crate::merge::{Merge, Pair, Side, Step};
-use crate::outcome::{Outcome, What};
-use crate::plan::{CopyReason, Decision, decide};
+use crate::outcome::What;
+use crate::plan::{Decision, decide};
 use crate::split::{Split, Splitter};
 use crate::store::ListRequest;
 
@@ -43,6 +44,8 @@ struct RangeWork {
     frontier: Frontier,
     copies: JoinSet<(Ticket, Ended)>,
     settled_at: Instant,
+    /// When the call began by which the journal last heard of this claim.
+    heard_at: Instant,
     pages: u32,
 }
 
@@ -60,28 +63,38 @@ impl Worker {
     /// Works until no range is left or the job is stopped.
     pub(super) async fn run(self) -> Result<()> {
         while !self.context.is_stopped() {
+            let asked_at = Instant::now();
             match self.context.journal().claim(&self.id).await? {
                 Claim::Finished => break,
                 Claim::Wait => tokio::time::sleep(CLAIM_PAUSE).await,
-                Claim::Range(claimed) => self.work(claimed).await?,
+                Claim::Range(claimed) => self.work(claimed, asked_at).await?,
             }
         }
         Ok(())
     }
 
-    async fn work(&self, claimed: ClaimedRange) -> Result<()> {
-        let mut work = RangeWork::new(Arc::clone(&self.context), claimed);
+    async fn work(&self, claimed: ClaimedRange, asked_at: Instant) -> Result<()> {
+        let mut work = RangeWork::new(Arc::clone(&self.context), claimed, asked_at);
         let broken = match work.run().await {
             Ok(()) => return work.finish().await,
             Err(broken) => broken,
         };
-        work.drain().await;
         match broken {
-            // Another worker goes on with the range from its frontier.
-            Broken::Journal(JournalError::Lost) => Ok(()),
-            Broken::Journal(error) => Err(error),
+            // Another worker goes on with the range from its frontier. What runs here is dropped at once: a copy that
+            // ended late would put an older state of its source over the one that the other has copied.
+            Broken::Journal(JournalError::Lost) => {
+                work.copies.shutdown().await;
+                Ok(())
+            }
+            Broken::Journal(error) => {
+                work.copies.shutdown().await;
+                Err(error)
+            }
             Broken::Store(error) => {
                 self.context.stop(error);
+                if work.wait_for_all().await.is_err() {
+                    work.copies.shutdown().await;
+                }
                 work.leave().await
             }
         }
@@ -89,7 +102,7 @@ impl Worker {
 }
 
 impl RangeWork {
-    fn new(context: Arc<Context>, claimed: ClaimedRange) -> Self {
+    fn new(context: Arc<Context>, claimed: ClaimedRange, heard_at: Instant) -> Self {
         let feed = |side| Feed::start(Arc::clone(&context.copier), side, claimed.range.clone());
         Self {
             source: feed(Side::Source),
@@ -101,6 +114,7 @@ impl RangeWork {
             frontier: Frontier::default(),
             copies: JoinSet::new(),
             settled_at: Instant::now(),
+            heard_at,
             pages: 0,
         }
     }
@@ -129,6 +143,7 @@ impl RangeWork {
 
     /// Takes the next page of a side, or a copy that ends before it comes.
     async fn feed(&mut self, side: Side) -> std::result::Result<(), Broken> {
+        let interval = self.settle_interval();
         let feed = if side == Side::Source { &mut self.source } else { &mut self.target };
         let fed = tokio::select! {
             fed = feed.next() => fed,
@@ -136,7 +151,7 @@ impl RangeWork {
                 self.ended(copied);
                 return Ok(());
             }
-            () = tokio::time::sleep(SETTLE_INTERVAL) => return Ok(()),
+            () = tokio::time::sleep(interval) => return Ok(()),
         };
         let gone = || StoreError::bug("a listing ended without an end");
         let fed = fed.unwrap_or_else(|| Err(gone())).map_err(Broken::Store)?;
@@ -242,13 +257,14 @@ impl RangeWork {
 
     /// Waits for a copy, or until the journal should hear that this worker lives.
     async fn wait_for_one(&mut self) -> std::result::Result<(), Broken> {
+        let interval = self.settle_interval();
         tokio::select! {
             copied = self.copies.join_next() => {
                 if let Some(copied) = copied {
                     self.ended(copied);
                 }
             }
-            () = tokio::time::sleep(SETTLE_INTERVAL) => {}
+            () = tokio::time::sleep(interval) => {}
         }
         self.settle_if_due().await
     }
@@ -260,19 +276,12 @@ impl RangeWork {
         Ok(())
     }
 
-    /// Waits for the copies of a range that is given up.
-    async fn drain(&mut self) {
-        while let Some(copied) = self.copies.join_next().await {
-            self.ended(copied);
-        }
-    }
-
     /// Tells the journal of the frontier, often enough to keep the claim and little enough to fit a transaction.
     async fn settle_if_due(&mut self) -> std::result::Result<(), Broken> {
         while self.frontier.is_full() {
             self.settle().await?;
         }
-        if self.frontier.keys() < SETTLE_KEYS && self.settled_at.elapsed() < SETTLE_INTERVAL {
+        if self.frontier.keys() < SETTLE_KEYS && self.settled_at.elapsed() < self.settle_interval() {
             return Ok(());
         }
         self.settle().await
@@ -280,27 +289,58 @@ impl RangeWork {
 
     async fn settle(&mut self) -> std::result::Result<(), Broken> {
         self.settled_at = Instant::now();
-        let Some(settled) = self.frontier.take() else {
-            return self.context.journal().renew(&self.claimed).await.map_err(Broken::Journal);
-        };
-        self.flush().await.map_err(Broken::Store)?;
-        let left = self.context.journal().settle(&self.claimed, settled).await.map_err(Broken::Journal)?;
+        let Some(settled) = self.frontier.take() else { return self.renew().await };
+        self.flush_held().await?;
+        let (context, claimed) = (Arc::clone(&self.context), self.claimed.clone());
+        let left = self.held(context.journal().settle(&claimed, settled)).await?;
         self.claimed = left.ok_or(Broken::Journal(JournalError::Lost))?;
         Ok(())
     }
 
-    /// What was put is durable before the journal calls it settled.
-    async fn flush(&self) -> StoreResult<()> {
-        if self.context.options.dry_run {
-            return Ok(());
+    async fn renew(&mut self) -> std::result::Result<(), Broken> {
+        let (context, claimed) = (Arc::clone(&self.context), self.claimed.clone());
+        self.held(context.journal().renew(&claimed)).await
+    }
+
+    /// Makes what was put durable, and keeps the claim however long that takes.
+    async fn flush_held(&mut self) -> std::result::Result<(), Broken> {
+        let context = Arc::clone(&self.context);
+        let mut flushed = pin!(flush(&context));
+        loop {
+            tokio::select! {
+                flushed = &mut flushed => return flushed.map_err(Broken::Store),
+                () = tokio::time::sleep(self.settle_interval()) => {}
+            }
+            self.renew().await?;
         }
-        self.context.copier.retry(|| async { self.context.copier.target.flush().await }).await
+    }
+
+    /// A call that keeps the claim. A journal that does not answer within the claim's lease may have given it away,
+    /// so it counts as lost.
+    async fn held<T>(&mut self, call: impl Future<Output = Result<T>>) -> std::result::Result<T, Broken> {
+        let began = Instant::now();
+        let answer = match self.context.journal().lease() {
+            // A tenth is left for what runs here to be dropped.
+            Some(lease) => tokio::time::timeout_at((self.heard_at + lease * 9 / 10).into(), call).await,
+            None => Ok(call.await),
+        };
+        let answer = answer.map_err(|_| Broken::Journal(JournalError::Lost))?.map_err(Broken::Journal)?;
+        self.heard_at = began;
+        Ok(answer)
+    }
+
+    /// How often the journal hears of this claim: three times within its lease.
+    fn settle_interval(&self) -> Duration {
+        self.context.journal().lease().map_or(SETTLE_INTERVAL, |lease| SETTLE_INTERVAL.min(lease / 4))
     }
 
     /// The range is done: all its keys are settled.
     async fn finish(mut self) -> Result<()> {
-        if let Err(error) = self.flush().await {
-            self.context.stop(error);
+        match self.flush_held().await {
+            Ok(()) => {}
+            Err(Broken::Journal(JournalError::Lost)) => return Ok(()),
+            Err(Broken::Journal(error)) => return Err(error),
+            Err(Broken::Store(error)) => self.context.stop(error),
         }
         if self.context.is_stopped() {
             return self.leave().await;
@@ -314,7 +354,7 @@ impl RangeWork {
 
     /// The job ends before the range does: what is settled is told, the rest is given back.
     async fn leave(mut self) -> Result<()> {
-        let told = match self.flush().await {
+        let told = match flush(&self.context).await {
             Ok(()) => self.tell_the_rest().await,
             Err(_) => Ok(()),
         };
@@ -338,13 +378,15 @@ impl RangeWork {
 
     /// Gives the upper part of what is not listed to a worker that waits.
     async fn split_if_wanted(&mut self) -> std::result::Result<(), Broken> {
-        if !self.context.journal().wants_ranges().await.map_err(Broken::Journal)? {
+        let context = Arc::clone(&self.context);
+        if !context.journal().wants_ranges().await.map_err(Broken::Journal)? {
             return Ok(());
         }
         let Some(last) = self.merge.last_key() else { return Ok(()) };
         let rest = KeyRange::new(place_after(last), self.end.clone());
         let Some(at) = self.find_split(&rest).await.map_err(Broken::Store)? else { return Ok(()) };
-        self.claimed = self.context.journal().split(&self.claimed, &at).await.map_err(Broken::Journal)?;
+        let claimed = self.claimed.clone();
+        self.claimed = self.held(context.journal().split(&claimed, &at)).await?;
         self.merge.narrow(&at);
         self.end = Some(at);
         Ok(())
@@ -378,104 +420,10 @@ impl RangeWork {
     }
 }
 
-/// What is counted of a pair for having been listed.
-fn listed(pair: &Pair) -> Counts {
-    let (source, target) = sides(pair);
-    Counts {
-        source_entries: u64::from(source.is_some()),
-        source_bytes: source.map_or(0, |entry| entry.size),
-        target_entries: u64::from(target.is_some()),
-        ..Counts::default()
+/// What was put is durable before the journal calls it settled.
+async fn flush(context: &Context) -> StoreResult<()> {
+    if context.options.dry_run {
+        return Ok(());
     }
-}
-
-fn sides(pair: &Pair) -> (Option<&Entry>, Option<&Entry>) {
-    match pair {
-        Pair::Source(source) => (Some(source), None),
-        Pair::Target { entry, .. } => (None, Some(entry)),
-        Pair::Both(source, target) => (Some(source), Some(target)),
-    }
-}
-
-fn key_of(pair: &Pair) -> &Key {
-    match pair {
-        Pair::Source(entry) | Pair::Target { entry, .. } | Pair::Both(entry, _) => &entry.key,
-    }
-}
-
-/// What was done about a decision that takes time; no result where nothing was to be done.
-async fn act(context: &Context, decision: Decision) -> (Entry, Option<CopyReason>, StoreResult<Option<Copied>>) {
-    let copier = &context.copier;
-    match decision {
-        Decision::Copy(entry, reason) => {
-            let copied = copier.copy(&entry).await;
-            (entry, Some(reason), copied.map(Some))
-        }
-        Decision::UpdateMetadata(source, target) => {
-            let updated = copier.update(&source, &target).await;
-            (source, None, updated.map(Some))
-        }
-        Decision::CompareContents(source, target) => {
-            let reason = CopyReason::Contents;
-            match copier.equal_contents(&source, &target).await {
-                Ok(true) => (source, Some(reason), Ok(None)),
-                Ok(false) if context.options.dry_run => {
-                    let counts = Counts { copied: 1, copied_bytes: source.size, ..Counts::default() };
-                    (source, Some(reason), Ok(Some(Copied::Done { counts, server_side: false })))
-                }
-                Ok(false) => {
-                    let copied = copier.copy(&source).await;
-                    (source, Some(reason), copied.map(Some))
-                }
-                // Gone or changed meanwhile: the copy looks again.
-                Err(StoreError::Missing { .. } | StoreError::Changed { .. }) if !context.options.dry_run => {
-                    let copied = copier.copy(&source).await;
-                    (source, Some(reason), copied.map(Some))
-                }
-                Err(error) => (source, Some(reason), Err(error)),
-            }
-        }
-        Decision::Skip(_) | Decision::Delete(_) | Decision::Conflict(..) => {
-            unreachable!("what takes no time was done at once")
-        }
-    }
-}
-
-/// Counts and tells what came of a key.
-fn account(
-    context: &Context,
-    ended: &mut Ended,
-    entry: &Entry,
-    reason: Option<CopyReason>,
-    done: StoreResult<Option<Copied>>,
-) {
-    let what = match done {
-        Ok(None) => {
-            ended.counts.skipped += 1;
-            return;
-        }
-        Ok(Some(Copied::Vanished)) => {
-            ended.counts.vanished += 1;
-            What::Vanished
-        }
-        Ok(Some(Copied::Done { counts, server_side })) => {
-            ended.counts += counts;
-            reason.map_or(What::Updated, |reason| What::Copied { reason, server_side })
-        }
-        Err(error) => {
-            ended.counts.failed += 1;
-            if error.remedy() == Remedy::Stop {
-                context.stop(error.clone());
-            }
-            let (word, reason) = (error.word(), error.to_string());
-            let place = entry.key.to_string();
-            ended.failure = Some(Failure { place, word: word.to_owned(), reason: reason.clone() });
-            What::Failed { word, reason }
-        }
-    };
-    tell(&context.copier, entry, what);
-}
-
-fn tell(copier: &Copier, entry: &Entry, what: What) {
-    copier.observer.outcome(&Outcome { key: entry.key.clone(), size: entry.size, what });
+    context.copier.retry(|| async { context.copier.target.flush().await }).await
 }

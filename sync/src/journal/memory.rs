@@ -1,6 +1,7 @@
 //! A journal in memory: it ends with its process. Its deletions are in a temporary file, its failures are bounded.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use parking_lot::Mutex;
 use super::range::{ProcessId, Progress, RangeRecord};
 use super::{
     Claim, ClaimedRange, DELETIONS_TOO_EARLY, Deletion, DeletionSpool, FINISHED_TOO_EARLY, Failure, FinishedPart,
-    JobIdentity, Journal, JournalError, Opened, Result, Settled, UploadRecord, WorkerId,
+    JobIdentity, Journal, JournalError, Opened, Result, Settled, UploadRecord, WorkerId, WorkerJournal,
 };
 use crate::counts::Counts;
 use crate::key::Key;
@@ -74,23 +75,9 @@ impl State {
 }
 
 #[async_trait]
-impl Journal for MemoryJournal {
-    async fn open(&self, job: &JobIdentity) -> Result<Opened> {
-        let mut state = self.state.lock();
-        match &state.job {
-            Some(there) if there.fingerprint != job.fingerprint => {
-                return Err(JournalError::OtherJob { there: there.description.clone() });
-            }
-            Some(_) if state.finished => return Ok(Opened::Finished(state.counts)),
-            Some(_) => {
-                state.ranges.values_mut().for_each(|range| range.holder = None);
-                return Ok(Opened::Resumed(state.counts));
-            }
-            None => {}
-        }
-        state.job = Some(job.clone());
-        state.add_range(RangeRecord::new(job.range.clone()));
-        Ok(Opened::New)
+impl WorkerJournal for MemoryJournal {
+    fn lease(&self) -> Option<Duration> {
+        None
     }
 
     async fn claim(&self, worker: &WorkerId) -> Result<Claim> {
@@ -98,7 +85,7 @@ impl Journal for MemoryJournal {
         if state.ranges.is_empty() {
             return Ok(Claim::Finished);
         }
-        let free = state.ranges.iter_mut().find(|(_, range)| range.holder.is_none());
+        let free = state.ranges.iter_mut().find(|(_, range)| range.is_free_for(worker));
         let claim = free.map(|(id, range)| Claim::Range(range.claim(*id, worker, THIS_PROCESS)));
         state.waiting = claim.is_none();
         Ok(claim.unwrap_or(Claim::Wait))
@@ -146,32 +133,6 @@ impl Journal for MemoryJournal {
         Ok(())
     }
 
-    async fn counts(&self) -> Result<Counts> {
-        Ok(self.state.lock().counts)
-    }
-
-    async fn add_counts(&self, counts: Counts) -> Result<()> {
-        self.state.lock().counts += counts;
-        Ok(())
-    }
-
-    async fn failures(&self, skip: u64, limit: usize) -> Result<Vec<Failure>> {
-        Ok(self.state.lock().failures.iter().skip(skip as usize).take(limit).cloned().collect())
-    }
-
-    async fn deletions(&self, before: Option<&Key>, limit: usize) -> Result<Vec<Deletion>> {
-        if !self.state.lock().ranges.is_empty() {
-            return Err(JournalError::invalid(DELETIONS_TOO_EARLY));
-        }
-        let found = self.deletions.lock().last(before, limit);
-        found.map_err(|error| JournalError::failed("read its spool", &error))
-    }
-
-    async fn forget_deletions(&self, from: &Key) -> Result<()> {
-        self.deletions.lock().forget(from);
-        Ok(())
-    }
-
     async fn upload_of(&self, key: &Key) -> Result<Option<UploadRecord>> {
         Ok(self.state.lock().uploads.get(key).and_then(|records| records.last()).cloned())
     }
@@ -199,6 +160,57 @@ impl Journal for MemoryJournal {
             records.retain(|record| record.upload != *upload);
         }
         state.uploads.retain(|_, records| !records.is_empty());
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Journal for MemoryJournal {
+    async fn open(&self, job: &JobIdentity) -> Result<Opened> {
+        let mut state = self.state.lock();
+        match &state.job {
+            Some(there) if there.fingerprint != job.fingerprint => {
+                return Err(JournalError::OtherJob { there: there.description.clone() });
+            }
+            Some(_) if state.finished => return Ok(Opened::Finished(state.counts)),
+            Some(_) => {
+                state.ranges.values_mut().for_each(|range| range.holder = None);
+                return Ok(Opened::Resumed(state.counts));
+            }
+            None => {}
+        }
+        state.job = Some(job.clone());
+        state.add_range(RangeRecord::new(job.range.clone()));
+        Ok(Opened::New)
+    }
+
+    async fn is_settled(&self) -> Result<bool> {
+        Ok(self.state.lock().ranges.is_empty())
+    }
+
+    async fn counts(&self) -> Result<Counts> {
+        Ok(self.state.lock().counts)
+    }
+
+    async fn failures(&self, skip: u64, limit: usize) -> Result<Vec<Failure>> {
+        Ok(self.state.lock().failures.iter().skip(skip as usize).take(limit).cloned().collect())
+    }
+
+    async fn deletions(&self, before: Option<&Key>, limit: usize) -> Result<Vec<Deletion>> {
+        if !self.state.lock().ranges.is_empty() {
+            return Err(JournalError::invalid(DELETIONS_TOO_EARLY));
+        }
+        let found = self.deletions.lock().last(before, limit);
+        found.map_err(|error| JournalError::failed("read its spool", &error))
+    }
+
+    async fn end_deletions(&self, from: &Key, counts: Counts) -> Result<()> {
+        let (mut state, mut deletions) = (self.state.lock(), self.deletions.lock());
+        let last = deletions.last(None, 1).map_err(|error| JournalError::failed("read its spool", &error))?;
+        if last.first().is_some_and(|last| last.key >= *from) {
+            deletions.forget(from);
+            state.counts += counts;
+        }
         Ok(())
     }
 

@@ -11,9 +11,12 @@
 //!   claim stays as it was. A settlement that cannot be (a frontier that goes back, deletions outside of what was
 //!   settled or not in order, more than `MAX_SETTLED_BYTES`) is refused as `Invalid`.
 //! - A claim that is not renewed within its lease (by `settle`, `split` or `renew`) can be given to another worker,
-//!   from its frontier on. Ranges claimed by a process that is gone are given out again.
-//! - Deletions are handed out in descending order of keys, and only after `claim` has said `Finished`; before that,
+//!   from its frontier on. Ranges claimed by a process that is gone are given out again. A worker's name is its own,
+//!   and it works on one range at a time: if it asks for another, its last claim was lost on the way to it.
+//! - Deletions are handed out in descending order of keys, and only once every range is finished; before that,
 //!   asking for them is `Invalid`.
+//! - What comes of deletions is counted in the step that forgets them, so that a deletion that is repeated after a kill
+//!   is counted once.
 //! - Several uploads of one key may be under way, when workers took over from each other. `upload_of` gives the one
 //!   that was begun last; all stay in `uploads` until they are ended, so none is forgotten in the store.
 
@@ -29,6 +32,7 @@ mod simulation;
 mod spool;
 
 use std::fmt::{self, Debug};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -213,13 +217,13 @@ pub struct FinishedPart {
     pub digest: Option<PartDigest>,
 }
 
-/// A journal. See the module for the contract.
+/// What workers ask of a journal and tell it. See the module for the contract.
 #[async_trait]
-pub trait Journal: Send + Sync + Debug {
-    /// Begins the job or goes on with it.
-    async fn open(&self, job: &JobIdentity) -> Result<Opened>;
+pub trait WorkerJournal: Send + Sync + Debug {
+    /// How long a claim lives after its worker's last sign of life; none if it lives as long as this process.
+    fn lease(&self) -> Option<Duration>;
 
-    /// Claims a range.
+    /// Claims a range. A worker that asks has none: what it is noted to hold is given to it again.
     async fn claim(&self, worker: &WorkerId) -> Result<Claim>;
 
     /// Whether workers wait for ranges, so that one who has a large one should split it.
@@ -237,21 +241,6 @@ pub trait Journal: Send + Sync + Debug {
     /// Gives the claim back, for another worker or a later attempt.
     async fn release(&self, claimed: &ClaimedRange) -> Result<()>;
 
-    /// All that was counted so far.
-    async fn counts(&self) -> Result<Counts>;
-
-    /// Adds to the job's counts what belongs to no range.
-    async fn add_counts(&self, counts: Counts) -> Result<()>;
-
-    /// The failures after the first `skip`, at most `limit` of them, in the order in which they were noted.
-    async fn failures(&self, skip: u64, limit: usize) -> Result<Vec<Failure>>;
-
-    /// The last `limit` planned deletions below `before`, in descending order of keys.
-    async fn deletions(&self, before: Option<&Key>, limit: usize) -> Result<Vec<Deletion>>;
-
-    /// Forgets planned deletions from this key on: they were carried out or reported.
-    async fn forget_deletions(&self, from: &Key) -> Result<()>;
-
     /// The upload for this key that is under way, with its parts.
     async fn upload_of(&self, key: &Key) -> Result<Option<UploadRecord>>;
 
@@ -263,6 +252,29 @@ pub trait Journal: Send + Sync + Debug {
 
     /// Forgets an upload that was completed or aborted.
     async fn end_upload(&self, upload: &Upload) -> Result<()>;
+}
+
+/// A journal, for the one who has the job: it begins it, and ends it when the workers are done.
+#[async_trait]
+pub trait Journal: WorkerJournal {
+    /// Begins the job or goes on with it.
+    async fn open(&self, job: &JobIdentity) -> Result<Opened>;
+
+    /// Whether every range is finished.
+    async fn is_settled(&self) -> Result<bool>;
+
+    /// All that was counted so far.
+    async fn counts(&self) -> Result<Counts>;
+
+    /// The failures after the first `skip`, at most `limit` of them, in the order in which they were noted.
+    async fn failures(&self, skip: u64, limit: usize) -> Result<Vec<Failure>>;
+
+    /// The last `limit` planned deletions below `before`, in descending order of keys.
+    async fn deletions(&self, before: Option<&Key>, limit: usize) -> Result<Vec<Deletion>>;
+
+    /// Forgets planned deletions from this key on, because they were carried out or reported, and counts what came of
+    /// them. Nothing is counted if none was left there: whoever forgot them counted.
+    async fn end_deletions(&self, from: &Key, counts: Counts) -> Result<()>;
 
     /// Uploads that are under way, by key, after this key, without their parts: to be aborted when the job is at its
     /// end. About `limit` of them; all of the last key are there.

@@ -56,6 +56,11 @@ impl RangeRecord {
         ClaimedRange { id, fence: self.fence, range: self.keys.clone() }
     }
 
+    /// Whether it is nobody's, or noted to be of this very worker, who does not know of it.
+    pub(crate) fn is_free_for(&self, worker: &WorkerId) -> bool {
+        self.holder.as_ref().is_none_or(|holder| holder.worker == *worker)
+    }
+
     /// Checks that the claim is the one that holds, as the worker knows it, and counts it as a sign of life.
     pub(crate) fn hold(&mut self, claimed: &ClaimedRange) -> Result<()> {
         let same = self.fence == claimed.fence && self.keys == claimed.range;

@@ -32,7 +32,8 @@ impl EngineJournal {
                 break;
             }
             unfinished = true;
-            let free = page.into_iter().filter(|found| self.is_free(found, now)).collect();
+            let free =
+                page.into_iter().filter(|found| self.is_free(found, now) || found.record.is_free_for(worker)).collect();
             if let Some(chosen) = choose(worker, free) {
                 return self.take(rows, worker, chosen.id).await;
             }

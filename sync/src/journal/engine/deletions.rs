@@ -6,6 +6,7 @@ use farshore_meta::engine::Isolation;
 use super::keys::{self, Table};
 use super::rows::{Rows, Step, Walk};
 use super::{EngineJournal, records};
+use crate::counts::Counts;
 use crate::journal::{DELETIONS_TOO_EARLY, Deletion, JournalError};
 use crate::key::Key;
 
@@ -27,6 +28,21 @@ pub(super) fn spool(rows: &mut Rows, deletions: &[Deletion]) {
     }
 }
 
+/// Removes the deletions from this key on.
+async fn forget(rows: &mut Rows, from: &Key) -> Step<()> {
+    let row = keys::deletions(from);
+    rows.clear_range(&row, &Table::Deletions.end());
+    let walk = Walk::between(Table::Deletions.prefix(), row, Isolation::Serialisable);
+    let Some((row, value)) = rows.page(&mut walk.reverse().limit(1)).await?.pop() else { return Ok(()) };
+    let mut chunk = records::decode_deletions(&value)?;
+    let before = chunk.len();
+    chunk.retain(|deletion| deletion.key < *from);
+    if chunk.len() < before {
+        rows.set(&row, &records::encode_deletions(&chunk));
+    }
+    Ok(())
+}
+
 impl EngineJournal {
     pub(super) async fn deletions_in(
         &self,
@@ -34,9 +50,7 @@ impl EngineJournal {
         before: Option<&Key>,
         limit: usize,
     ) -> Step<Vec<Deletion>> {
-        self.header(rows).await?;
-        let mut unfinished = Walk::table(Table::Range, Isolation::Snapshot).limit(1);
-        if !rows.page(&mut unfinished).await?.is_empty() {
+        if !self.is_settled_in(rows).await? {
             return Err(JournalError::invalid(DELETIONS_TOO_EARLY).into());
         }
         let end = before.map_or_else(|| Table::Deletions.end(), keys::deletions);
@@ -57,18 +71,15 @@ impl EngineJournal {
         Ok(last)
     }
 
-    pub(super) async fn forget_deletions_in(&self, rows: &mut Rows, from: &Key) -> Step<()> {
+    pub(super) async fn end_deletions_in(&self, rows: &mut Rows, from: &Key, counts: &Counts) -> Step<()> {
         self.header(rows).await?;
-        let row = keys::deletions(from);
-        rows.clear_range(&row, &Table::Deletions.end());
-        let walk = Walk::between(Table::Deletions.prefix(), row, Isolation::Serialisable);
-        let Some((row, value)) = rows.page(&mut walk.reverse().limit(1)).await?.pop() else { return Ok(()) };
-        let mut chunk = records::decode_deletions(&value)?;
-        let before = chunk.len();
-        chunk.retain(|deletion| deletion.key < *from);
-        if chunk.len() < before {
-            rows.set(&row, &records::encode_deletions(&chunk));
+        // Those who forget the same deletions conflict in this row, so one of them counts.
+        let walk = Walk::table(Table::Deletions, Isolation::Serialisable);
+        let Some((_, value)) = rows.page(&mut walk.reverse().limit(1)).await?.pop() else { return Ok(()) };
+        if records::decode_deletions(&value)?.last().is_none_or(|last| last.key < *from) {
+            return Ok(());
         }
-        Ok(())
+        rows.add_counts(counts);
+        forget(rows, from).await
     }
 }

@@ -22,6 +22,7 @@ mod watch;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -38,7 +39,7 @@ use self::watch::Watch;
 use super::range::{ProcessId, RangeRecord};
 use super::{
     Claim, ClaimedRange, Deletion, FINISHED_TOO_EARLY, Failure, FinishedPart, JobIdentity, Journal, JournalError,
-    Opened, Result, Settled, UploadRecord, WorkerId,
+    Opened, Result, Settled, UploadRecord, WorkerId, WorkerJournal,
 };
 use crate::counts::Counts;
 use crate::key::Key;
@@ -174,12 +175,6 @@ impl EngineJournal {
         rows.counts().await
     }
 
-    async fn add_counts_in(&self, rows: &mut Rows, counts: &Counts) -> Step<()> {
-        self.header(rows).await?;
-        rows.add_counts(counts);
-        Ok(())
-    }
-
     async fn failures_in(&self, rows: &mut Rows, skip: u64, limit: usize) -> Step<Vec<Failure>> {
         self.header(rows).await?;
         let mut walk = Walk::between(keys::failure(skip), Table::Failure.end(), Isolation::Snapshot).limit(limit);
@@ -197,10 +192,15 @@ impl EngineJournal {
         Ok(failures)
     }
 
+    async fn is_settled_in(&self, rows: &mut Rows) -> Step<bool> {
+        self.header(rows).await?;
+        let mut walk = Walk::table(Table::Range, Isolation::Serialisable).limit(1);
+        Ok(rows.page(&mut walk).await?.is_empty())
+    }
+
     async fn finish_in(&self, rows: &mut Rows) -> Step<()> {
         let header = self.header(rows).await?;
-        let mut walk = Walk::table(Table::Range, Isolation::Serialisable).limit(1);
-        if !rows.page(&mut walk).await?.is_empty() {
+        if !self.is_settled_in(rows).await? {
             return Err(JournalError::invalid(FINISHED_TOO_EARLY).into());
         }
         rows.put_header(&Header { state: JobState::Finished, ..header });
@@ -219,14 +219,9 @@ impl fmt::Debug for EngineJournal {
 }
 
 #[async_trait]
-impl Journal for EngineJournal {
-    async fn open(&self, job: &JobIdentity) -> Result<Opened> {
-        self.remove_forgotten().await?;
-        let (opened, header) = transact!(self, "be opened", |rows| self.open_in(rows, job))?;
-        if *self.born.get_or_init(|| header.born) != header.born {
-            return Err(JournalError::OtherJob { there: header.job.description });
-        }
-        Ok(opened)
+impl WorkerJournal for EngineJournal {
+    fn lease(&self) -> Option<Duration> {
+        (self.options.sharing == Sharing::Shared).then_some(self.options.lease)
     }
 
     async fn claim(&self, worker: &WorkerId) -> Result<Claim> {
@@ -254,26 +249,6 @@ impl Journal for EngineJournal {
         transact!(self, "take a claim back", |rows| self.release_in(rows, claimed))
     }
 
-    async fn counts(&self) -> Result<Counts> {
-        transact!(self, "read its sums", |rows| self.counts_in(rows))
-    }
-
-    async fn add_counts(&self, counts: Counts) -> Result<()> {
-        transact!(self, "add to its sums", |rows| self.add_counts_in(rows, &counts))
-    }
-
-    async fn failures(&self, skip: u64, limit: usize) -> Result<Vec<Failure>> {
-        transact!(self, "read its failures", |rows| self.failures_in(rows, skip, limit))
-    }
-
-    async fn deletions(&self, before: Option<&Key>, limit: usize) -> Result<Vec<Deletion>> {
-        transact!(self, "read planned deletions", |rows| self.deletions_in(rows, before, limit))
-    }
-
-    async fn forget_deletions(&self, from: &Key) -> Result<()> {
-        transact!(self, "forget deletions", |rows| self.forget_deletions_in(rows, from))
-    }
-
     async fn upload_of(&self, key: &Key) -> Result<Option<UploadRecord>> {
         transact!(self, "read an upload", |rows| self.upload_of_in(rows, key))
     }
@@ -288,6 +263,38 @@ impl Journal for EngineJournal {
 
     async fn end_upload(&self, upload: &Upload) -> Result<()> {
         transact!(self, "forget an upload", |rows| self.end_upload_in(rows, upload))
+    }
+}
+
+#[async_trait]
+impl Journal for EngineJournal {
+    async fn open(&self, job: &JobIdentity) -> Result<Opened> {
+        self.remove_forgotten().await?;
+        let (opened, header) = transact!(self, "be opened", |rows| self.open_in(rows, job))?;
+        if *self.born.get_or_init(|| header.born) != header.born {
+            return Err(JournalError::OtherJob { there: header.job.description });
+        }
+        Ok(opened)
+    }
+
+    async fn is_settled(&self) -> Result<bool> {
+        transact!(self, "look whether all is settled", |rows| self.is_settled_in(rows))
+    }
+
+    async fn counts(&self) -> Result<Counts> {
+        transact!(self, "read its sums", |rows| self.counts_in(rows))
+    }
+
+    async fn failures(&self, skip: u64, limit: usize) -> Result<Vec<Failure>> {
+        transact!(self, "read its failures", |rows| self.failures_in(rows, skip, limit))
+    }
+
+    async fn deletions(&self, before: Option<&Key>, limit: usize) -> Result<Vec<Deletion>> {
+        transact!(self, "read planned deletions", |rows| self.deletions_in(rows, before, limit))
+    }
+
+    async fn end_deletions(&self, from: &Key, counts: Counts) -> Result<()> {
+        transact!(self, "note deletions", |rows| self.end_deletions_in(rows, from, &counts))
     }
 
     async fn uploads(&self, after: Option<&Key>, limit: usize) -> Result<Vec<UploadRecord>> {

@@ -228,7 +228,8 @@ async fn a_removal_that_was_interrupted_goes_on_when_the_journal_is_opened() {
     let world = InEngine::new(Sharing::Alone, None);
     let journal = world.empty().await;
     journal.open(&job("a", KeyRange::all())).await.unwrap();
-    journal.add_counts(Counts { copied: 1, ..Counts::default() }).await.unwrap();
+    let counts = Counts { copied: 1, ..Counts::default() };
+    journal.settle(&claim(&*journal, "one").await, Settled { counts, ..Settled::default() }).await.unwrap();
     let last = world.last();
     let mut rows = Rows::new(last.engine.begin().await.unwrap());
     last.forget_job_in(&mut rows).await.unwrap();
