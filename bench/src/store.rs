@@ -27,6 +27,8 @@ pub(crate) enum Stores {
     File,
     /// All volumes share a bucket.
     S3 { port: u16, _server: Server },
+    /// A server within this process, at this endpoint.
+    Inside(String),
 }
 
 impl Stores {
@@ -44,9 +46,7 @@ impl Stores {
     pub(crate) fn farshore_url(&self, place: &Path) -> String {
         match self {
             Self::File => format!("file://{}", place.join("store").display()),
-            Self::S3 { port, .. } => {
-                format!("s3://{BUCKET}/{}?endpoint=http://127.0.0.1:{port}&region=us-east-1", leaf(place))
-            }
+            Self::S3 { .. } | Self::Inside(_) => self.farshore_prefix(&leaf(place)),
         }
     }
 
@@ -54,8 +54,8 @@ impl Stores {
     pub(crate) fn juicefs_arguments(&self, place: &Path) -> Vec<String> {
         match self {
             Self::File => owned(&["--storage", "file", "--bucket", &format!("{}/", place.join("store").display())]),
-            Self::S3 { port, .. } => {
-                let bucket = format!("http://127.0.0.1:{port}/{BUCKET}");
+            Self::S3 { .. } | Self::Inside(_) => {
+                let bucket = format!("{}/{BUCKET}", self.endpoint());
                 let keys = ["--access-key", ACCESS_KEY, "--secret-key", SECRET_KEY];
                 [owned(&["--storage", "s3", "--bucket", &bucket]), owned(&keys)].concat()
             }
@@ -67,6 +67,7 @@ impl Stores {
         match self {
             Self::File => String::new(),
             Self::S3 { port, .. } => format!("http://127.0.0.1:{port}"),
+            Self::Inside(endpoint) => endpoint.clone(),
         }
     }
 
@@ -83,7 +84,7 @@ impl Stores {
 
     /// Gives a command what it needs to reach the store.
     pub(crate) fn credentials(&self, command: &mut Command) {
-        if let Self::S3 { .. } = self {
+        if let Self::S3 { .. } | Self::Inside(_) = self {
             command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
             command.env("AWS_EC2_METADATA_DISABLED", "true");
         }

@@ -4,6 +4,7 @@
 //! with nothing to do. Each round begins with another tool. Wall time, CPU time of the tool alone, and its peak memory
 //! are told. Small files are removed only at the end: ext4 is slow to give out inodes that were just freed.
 
+mod made_up;
 mod process;
 mod tool;
 
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
+use self::made_up::{MadeUp, Shape};
 use self::process::Spent;
 use self::tool::{Place, Tool};
 use crate::machine::{self, Machine};
@@ -41,6 +43,9 @@ pub(crate) struct SyncOptions {
     /// The size of one object that is moved alone, in MiB
     #[arg(long, default_value_t = 2048)]
     huge: u32,
+    /// How many made-up objects are listed and compared on each side, of which none differs
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000_000])]
+    listed: Vec<u64>,
     /// Which routes
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Route::ALL)]
     routes: Vec<Route>,
@@ -96,6 +101,11 @@ pub(crate) fn measure(options: &SyncOptions, home: &Path) -> Result<String> {
     for tree in trees.into_iter().filter(|tree| tree.count > 0) {
         measure_tree(options, home, tree, &clouds, &mut rows, &mut troubles)?;
     }
+    for count in options.listed.iter().copied().filter(|count| *count > 0) {
+        for shape in [Shape::Flat, Shape::Deep] {
+            measure_listing(options, MadeUp { shape, count }, &mut rows, &mut troubles)?;
+        }
+    }
     troubles.sort();
     troubles.dedup();
     let machine = Machine::look(home, StoreKind::S3, &programs);
@@ -142,6 +152,31 @@ fn measure_tree(
     }
     left.push(planted);
     left.iter().try_for_each(|place| remove(place))
+}
+
+/// Compares two buckets of made-up objects, where nothing is to be copied.
+fn measure_listing(
+    options: &SyncOptions,
+    listed: MadeUp,
+    rows: &mut Vec<Row>,
+    troubles: &mut Vec<String>,
+) -> Result<()> {
+    let [one, two] = [made_up::serve(listed)?, made_up::serve(listed)?].map(Stores::Inside);
+    let what = format!("{} listed, {:?}", listed.count, listed.shape);
+    let mut tools = options.tools.clone();
+    for round in 1..=options.rounds {
+        for tool in tools.iter().copied() {
+            note(&format!("round {round}/{}: {what}, {tool}", options.rounds));
+            let [from, to] = [&one, &two].map(|cloud| Place::S3(cloud, made_up::PREFIX.to_owned()));
+            let Some(mut command) = tool.command(&from, &to) else { continue };
+            match process::run(tool.comparing_sizes(&mut command)) {
+                Ok(spent) => add(rows, what.clone(), tool, listed.count as u32, spent),
+                Err(error) => troubles.push(format!("- {tool}, {what}: {error:#}\n")),
+            }
+        }
+        tools.rotate_left(1);
+    }
+    Ok(())
 }
 
 fn remove(place: &Path) -> Result<()> {

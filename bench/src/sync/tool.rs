@@ -54,6 +54,15 @@ impl Tool {
         })
     }
 
+    /// The command, told to compare nothing but what both listings tell, and in one listing where it can.
+    pub(super) fn comparing_sizes(self, command: &mut Command) -> &mut Command {
+        match self {
+            Self::Farshore | Self::S5cmd => command.arg("--size-only"),
+            Self::Rclone => command.args(["--size-only", "--fast-list"]),
+            Self::Juicefs => command,
+        }
+    }
+
     /// The command that brings one place to the state of another; none where the tool is missing or has no such route.
     pub(super) fn command(self, from: &Place<'_>, to: &Place<'_>) -> Option<Command> {
         let mut command = Command::new(self.program()?);
