@@ -45,6 +45,10 @@ pub(crate) struct SidesArgs {
     /// The profile for DST; without it, FARSHORE_TARGET_AWS_ACCESS_KEY_ID and so on, or AWS_ACCESS_KEY_ID and so on
     #[arg(long, value_name = "NAME")]
     pub(super) target_profile: Option<String>,
+    /// Between files and objects: keep no modes, owners, times, extended attributes and symbolic links in the metadata
+    /// of objects, and take none from there
+    #[arg(long)]
+    pub(super) no_posix: bool,
 }
 
 /// `farshore sync`.
@@ -92,6 +96,9 @@ pub(crate) struct CheckArgs {
     /// Times that are no further apart are equal
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration, requires = "times")]
     pub(super) time_tolerance: Duration,
+    /// Compare modes, owners, times, extended attributes and hard links too, as far as both sides hold them
+    #[arg(long)]
+    pub(super) attributes: bool,
     /// Do not tell of objects that only DST has
     #[arg(long)]
     pub(super) one_way: bool,
@@ -107,6 +114,7 @@ pub(crate) struct CheckArgs {
 /// When two objects are equal.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Comparing (without any of these: by size and time)")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct CompareArgs {
     /// Compare sizes and checksums: those that both sides know, else both are read
     #[arg(long, conflicts_with_all = ["size_only", "force"])]
@@ -120,6 +128,10 @@ pub(crate) struct CompareArgs {
     /// Times that are no further apart are equal
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     pub(super) time_tolerance: Duration,
+    /// Look at the attributes of all that is equal, also where nothing says that they changed: a request for each object
+    /// on a store of objects
+    #[arg(long)]
+    pub(super) attributes: bool,
 }
 
 /// What is written.

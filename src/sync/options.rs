@@ -5,7 +5,8 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use farshore_sync::{
-    Compare, ComparePolicy, CopyOptions, DeletionPolicy, Directories, JobOptions, KeyRange, PaceLimits, Verify, Write,
+    Compare, CompareAttributes, ComparePolicy, CopyOptions, DeletionPolicy, Directories, JobOptions, KeyRange,
+    PaceLimits, Verify, Write,
 };
 
 use super::args::{CheckArgs, ChooseArgs, DeleteArgs, LimitArgs, SyncArgs};
@@ -31,6 +32,7 @@ pub(super) fn of_sync(args: &SyncArgs) -> Result<JobOptions> {
         keep_newer: write.update,
         delete: args.delete.delete,
         directories: if write.no_directories { Directories::Leave } else { Directories::Keep },
+        attributes: if args.compare.attributes { CompareAttributes::All } else { CompareAttributes::Listed },
     };
     let copy = CopyOptions {
         verify: if write.verify { Verify::ReadBack } else { Verify::Reported },
@@ -52,6 +54,7 @@ pub(super) fn of_check(args: &CheckArgs) -> Result<JobOptions> {
         delete: !args.one_way,
         // A directory that comes from what is in it is there.
         directories: Directories::Leave,
+        attributes: if args.attributes { CompareAttributes::All } else { CompareAttributes::Leave },
         ..ComparePolicy::default()
     };
     let deletion = DeletionPolicy { allow_empty_source: true, confirm: false, ..DeletionPolicy::default() };

@@ -81,7 +81,9 @@ impl<'a> Line<'a> {
             What::Copied { .. } | What::Updated => "differs",
             _ => return Self::of(outcome),
         };
-        Self { outcome: word, reason: Self::of(outcome).reason.filter(|reason| *reason != "new"), ..Self::of(outcome) }
+        let attributes = matches!(outcome.what, What::Updated).then_some("attributes");
+        let reason = Self::of(outcome).reason.filter(|reason| *reason != "new").or(attributes);
+        Self { outcome: word, reason, ..Self::of(outcome) }
     }
 
     /// A place that could not be listed.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use farshore_sync::store::{ListRequest, LocalOptions, LocalStore, MemoryStore, Scheme, StoreAddress};
-use farshore_sync::{AttributeKind, KeyRange, Remedy, Store};
+use farshore_sync::store::{ListRequest, LocalOptions, LocalStore, MemoryStore, PosixStore, Scheme, StoreAddress};
+use farshore_sync::{AttributeKind, KeyRange, Remedy, Store, TimeForm};
 
 use super::args::SidesArgs;
 use super::clouds::Cloud;
@@ -50,13 +50,24 @@ pub(super) async fn open(args: &SidesArgs, absent: Absent, local: LocalOptions) 
     let (source, target) = (source.there()?, target.prepared(absent)?);
     source.refuse_overlap(&target)?;
     let reading = LocalOptions { sweep: false, ..local };
-    let sides = Sides {
-        directories: [&source, &target].into_iter().filter_map(Place::directory).collect(),
-        source: source.open(reading)?,
-        target: target.open(local)?,
-    };
-    futures::try_join!(reach(&sides.source), reach(&sides.target))?;
-    Ok(sides)
+    let directories = [&source, &target].into_iter().filter_map(Place::directory).collect();
+    let (source, target) = (source.open(reading)?, target.open(local)?);
+    futures::try_join!(reach(&source), reach(&target))?;
+    if args.no_posix {
+        return Ok(Sides { source, target, directories });
+    }
+    Ok(Sides { source: for_files(&source, &target), target: for_files(&target, &source), directories })
+}
+
+/// The store, which keeps what filesystems keep in the metadata of its objects if the other side has files.
+fn for_files(store: &Arc<dyn Store>, other: &Arc<dyn Store>) -> Arc<dyn Store> {
+    let holds_modes = |store: &Arc<dyn Store>| store.capabilities().holds.has(AttributeKind::Mode);
+    let holds_metadata = store.capabilities().holds.has(AttributeKind::UserMetadata);
+    if !holds_metadata || holds_modes(store) || !holds_modes(other) {
+        return Arc::clone(store);
+    }
+    let form = if store.name().starts_with("s3://") { TimeForm::Seconds } else { TimeForm::Rfc3339 };
+    Arc::new(PosixStore::over(Arc::clone(store), form))
 }
 
 /// Lists one entry of a store that lists without an effort.

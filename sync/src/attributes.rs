@@ -16,6 +16,9 @@ pub struct Attributes {
     pub tags: BTreeMap<String, String>,
     /// The storage class or access tier, in the store's own words.
     pub storage_class: Option<String>,
+    /// When the contents were last written where they came from, as metadata tell it. Where a filesystem keeps all
+    /// that there is to keep, it is in `posix`.
+    pub modified: Option<Timestamp>,
     /// What a filesystem keeps.
     pub posix: Option<Posix>,
 }
@@ -184,6 +187,11 @@ impl fmt::Debug for AttributeSet {
 }
 
 impl Attributes {
+    /// When the contents were last written where they came from, as far as attributes tell it.
+    pub fn written(&self) -> Option<Timestamp> {
+        self.posix.as_ref().map(|posix| posix.modified).or(self.modified)
+    }
+
     /// The kinds of which there is something here.
     pub fn kinds(&self) -> AttributeSet {
         let mut kinds = Vec::new();

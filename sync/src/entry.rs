@@ -21,6 +21,10 @@ pub struct Entry {
     pub size: u64,
     /// When its contents were last written: the file's own time where the store holds it, else when it was stored.
     pub modified: Option<Timestamp>,
+    /// When anything of the inode was last changed, on a filesystem: contents, attributes or names. Nobody can set it.
+    pub changed: Option<Timestamp>,
+    /// Who may do what with it, on a filesystem.
+    pub access: Option<Access>,
     /// The store's tag of these very contents.
     pub etag: Option<ETag>,
     /// The version's name, where the store keeps versions.
@@ -33,6 +37,17 @@ pub struct Entry {
     pub checksums: Checksums,
     /// The storage class, where the listing tells it.
     pub storage_class: Option<Arc<str>>,
+}
+
+/// The part of a file's attributes that listing it tells at no cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// Permission bits with setuid, setgid and sticky; no file type.
+    pub mode: u32,
+    /// The owner's number.
+    pub uid: u32,
+    /// The group's number.
+    pub gid: u32,
 }
 
 /// What kind of thing a key names.
@@ -101,6 +116,8 @@ impl Entry {
             kind: Kind::Object,
             size,
             modified: None,
+            changed: None,
+            access: None,
             etag: None,
             version: None,
             file: None,

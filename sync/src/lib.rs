@@ -20,12 +20,14 @@ mod job;
 pub mod journal;
 mod key;
 mod key_range;
+mod likeness;
 pub mod limits;
 mod merge;
 mod outcome;
 mod pace;
 mod parts;
 mod plan;
+mod posix_metadata;
 mod retry;
 mod split;
 pub mod store;
@@ -37,7 +39,7 @@ pub use checksum::{Agreement, Algorithm, Checksum, Checksums, Scope};
 pub use copy::{CopyOptions, Verify};
 pub use counts::Counts;
 pub use digest::{Extra, Hasher, PartDigest, checksum_of, combine};
-pub use entry::{ETag, Entry, FileId, Identity, Kind, Object, VersionId};
+pub use entry::{Access, ETag, Entry, FileId, Identity, Kind, Object, VersionId};
 pub use error::{Remedy, Result, StoreError};
 pub use filter::{Filter, FilterError, FilterSpec, Rule, Shard};
 pub use frontier::{Ended, Frontier, Ticket};
@@ -50,8 +52,10 @@ pub use outcome::{Observer, Outcome, Silent, What};
 pub use pace::{Concurrency, Pace, PaceLimits};
 pub use parts::Cut;
 pub use plan::{
-    Compare, ComparePolicy, Conflict, CopyReason, Decision, Directories, PairCapabilities, Skip, Write, decide,
+    Compare, CompareAttributes, ComparePolicy, Conflict, CopyReason, Decision, Directories, Metadata, PairCapabilities,
+    Skip, Write, decide,
 };
+pub use posix_metadata::TimeForm;
 pub use retry::{Dice, RetryPolicy};
 pub use split::{Split, Splitter};
 pub use store::Store;

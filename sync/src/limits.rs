@@ -149,3 +149,9 @@ pub const SPLIT_PAGES: u32 = 8;
 
 /// Keys that the source is asked for at once before they are deleted.
 pub const CONFIRMED_AT_ONCE: usize = 32;
+
+/// User metadata of an object, names and values together, where its store has no limit of its own: that of S3.
+pub const USER_METADATA_BYTES: usize = 2048;
+
+/// The longest symbolic link that is kept as an object; Linux holds none that is longer.
+pub const MAX_LINK_BYTES: u64 = 4096;

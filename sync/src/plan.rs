@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use crate::attributes::{AttributeKind, AttributeSet};
 use crate::checksum::{Agreement, Algorithm};
-use crate::entry::{Entry, Kind};
+use crate::digest::checksum_of;
+use crate::entry::{Access, Entry, Kind};
 use crate::merge::Pair;
+use crate::posix_metadata::TimeForm;
 
 /// How entries are compared, and what may be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +24,19 @@ pub struct ComparePolicy {
     pub delete: bool,
     /// What becomes of directories.
     pub directories: Directories,
+    /// Whether what is kept beside bytes is compared too, where the bytes are equal.
+    pub attributes: CompareAttributes,
+}
+
+/// Whether what is kept beside bytes is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompareAttributes {
+    /// No.
+    Leave,
+    /// As far as listings tell; where they say that something may have changed, both objects are looked at.
+    Listed,
+    /// All of it, of each pair: both objects are looked at.
+    All,
 }
 
 /// What makes two objects equal.
@@ -66,6 +81,26 @@ pub struct PairCapabilities {
     pub same_times: bool,
     /// The coarser precision of both sides' times.
     pub time_precision: Duration,
+    /// What is kept beside bytes: both sides hold it and it is wanted.
+    pub kept: AttributeSet,
+    /// Which side has what filesystems keep in the metadata of objects.
+    pub metadata: Metadata,
+}
+
+/// Which side has what filesystems keep in the metadata of objects, which listings do not tell. The other has files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metadata {
+    /// Neither, or both: they are compared as what they are.
+    Nowhere,
+    /// The source.
+    AtSource,
+    /// The target.
+    AtTarget {
+        /// How it writes times.
+        form: TimeForm,
+        /// How many bytes of metadata an object has.
+        room: usize,
+    },
 }
 
 /// What is to be done with a pair.
@@ -75,6 +110,8 @@ pub enum Decision {
     Copy(Entry, CopyReason),
     /// Find checksums that both sides know, and copy if they differ.
     CompareContents(Entry, Entry),
+    /// Ask both stores for all that they know of the object, and decide again.
+    Look(Entry, Entry),
     /// The bytes are equal; give the target the source's attributes.
     UpdateMetadata(Entry, Entry),
     /// Nothing.
@@ -139,6 +176,7 @@ impl Default for ComparePolicy {
             keep_newer: false,
             delete: false,
             directories: Directories::Keep,
+            attributes: CompareAttributes::Listed,
         }
     }
 }
@@ -185,45 +223,141 @@ fn decide_both(source: Entry, target: Entry, policy: &ComparePolicy, can: &PairC
     if policy.by == Compare::Never && source.kind != Kind::Directory {
         return Decision::Copy(source, CopyReason::Forced);
     }
-    match (&source.kind, &target.kind) {
-        (Kind::Object, Kind::Object) => decide_objects(source, target, policy, can),
-        // A directory is the same as the empty object whose key ends with a slash.
-        _ if is_directory(&source) && is_directory(&target) => Decision::Skip(Skip::Equal),
-        (Kind::Symlink { target: here }, Kind::Symlink { target: there }) => {
-            if here == there {
-                Decision::Skip(Skip::Equal)
-            } else {
-                Decision::Copy(source, CopyReason::LinkTarget)
-            }
-        }
-        _ => Decision::Copy(source, CopyReason::Kind),
+    match verdict(&source, &target, policy, can) {
+        Verdict::Skip(skip) => Decision::Skip(skip),
+        Verdict::Copy(reason) => Decision::Copy(source, reason),
+        Verdict::Contents => Decision::CompareContents(source, target),
+        Verdict::Attributes => Decision::UpdateMetadata(source, target),
+        Verdict::Look => Decision::Look(source, target),
     }
 }
 
-fn is_directory(entry: &Entry) -> bool {
+/// What is to be done, without the entries with which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Skip(Skip),
+    Copy(CopyReason),
+    Contents,
+    Attributes,
+    Look,
+}
+
+fn verdict(source: &Entry, target: &Entry, policy: &ComparePolicy, can: &PairCapabilities) -> Verdict {
+    let link_as_object = |verdict| if verdict == Verdict::Contents { Verdict::Look } else { verdict };
+    match (&source.kind, &target.kind) {
+        (Kind::Object, Kind::Object) if !(is_directory(source) && is_directory(target)) => {
+            decide_objects(source, target, policy, can)
+        }
+        // A directory is the same as the empty object whose key ends with a slash.
+        _ if is_directory(source) && is_directory(target) => decide_directories(source, target, policy, can),
+        (Kind::Symlink { target: here }, Kind::Symlink { target: there }) if here == there => {
+            decide_attributes(source, target, policy, can)
+        }
+        (Kind::Symlink { .. }, Kind::Symlink { .. }) => Verdict::Copy(CopyReason::LinkTarget),
+        (Kind::Symlink { target: link }, Kind::Object) if matches!(can.metadata, Metadata::AtTarget { .. }) => {
+            link_as_object(decide_objects(&as_object(source, link), target, policy, can))
+        }
+        (Kind::Object, Kind::Symlink { target: link }) if can.metadata == Metadata::AtSource => {
+            link_as_object(decide_objects(source, &as_object(target, link), policy, can))
+        }
+        _ => Verdict::Copy(CopyReason::Kind),
+    }
+}
+
+/// A symbolic link as the object that it is in a store of objects.
+fn as_object(entry: &Entry, link: &[u8]) -> Entry {
+    let checksums = checksum_of(Algorithm::Md5, link).into_iter().collect();
+    Entry { kind: Kind::Object, size: link.len() as u64, checksums, ..entry.clone() }
+}
+
+/// Whether it is a directory, or the object that stands for one.
+pub(crate) fn is_directory(entry: &Entry) -> bool {
     entry.kind == Kind::Directory || (entry.kind == Kind::Object && entry.size == 0 && entry.key.is_directory_name())
 }
 
-fn decide_objects(source: Entry, target: Entry, policy: &ComparePolicy, can: &PairCapabilities) -> Decision {
+fn decide_objects(source: &Entry, target: &Entry, policy: &ComparePolicy, can: &PairCapabilities) -> Verdict {
     let newer = target.modified.zip(source.modified).is_some_and(|(target, source)| target > source);
-    if policy.keep_newer && newer && !same_time(&source, &target, policy, can) {
-        return Decision::Skip(Skip::TargetIsNewer);
+    if policy.keep_newer && newer && !same_time(source, target, policy, can) {
+        return Verdict::Skip(Skip::TargetIsNewer);
     }
     if source.size != target.size {
-        return Decision::Copy(source, CopyReason::Size);
+        return Verdict::Copy(CopyReason::Size);
     }
     // What both listings tell of the bytes counts, whatever the policy: a difference is one.
     let agreement = source.checksums.agreement(&target.checksums);
     match (policy.by, agreement) {
-        (_, Agreement::Different(algorithm)) => Decision::Copy(source, CopyReason::Checksum(algorithm)),
-        (Compare::Checksum, Agreement::Unknown) => Decision::CompareContents(source, target),
-        (Compare::SizeAndTime, agreement) if !same_time(&source, &target, policy, can) => match agreement {
-            Agreement::Equal if can.same_times => Decision::UpdateMetadata(source, target),
-            Agreement::Equal => Decision::Skip(Skip::Equal),
-            _ => Decision::Copy(source, CopyReason::Time),
+        (_, Agreement::Different(algorithm)) => Verdict::Copy(CopyReason::Checksum(algorithm)),
+        (Compare::Checksum, Agreement::Unknown) => Verdict::Contents,
+        (Compare::SizeAndTime, agreement) => match (times(source, target, policy, can), agreement) {
+            (Times::Same, _) => decide_attributes(source, target, policy, can),
+            (Times::Unsure, _) => Verdict::Look,
+            (Times::Other, Agreement::Equal) if can.same_times => Verdict::Attributes,
+            (Times::Other, Agreement::Equal) => Verdict::Skip(Skip::Equal),
+            (Times::Other, _) => Verdict::Copy(CopyReason::Time),
         },
-        _ => Decision::Skip(Skip::Equal),
+        _ => decide_attributes(source, target, policy, can),
     }
+}
+
+fn decide_directories(source: &Entry, target: &Entry, policy: &ComparePolicy, can: &PairCapabilities) -> Verdict {
+    if policy.directories == Directories::Leave {
+        return Verdict::Skip(Skip::Equal);
+    }
+    decide_attributes(source, target, policy, can)
+}
+
+/// What is to be done with two whose contents are the same.
+fn decide_attributes(source: &Entry, target: &Entry, policy: &ComparePolicy, can: &PairCapabilities) -> Verdict {
+    let compares_all = policy.attributes == CompareAttributes::All;
+    if policy.attributes == CompareAttributes::Leave || policy.by == Compare::Size || !can.kept.has(AttributeKind::Mode)
+    {
+        return Verdict::Skip(Skip::Equal);
+    }
+    let is_link = source.kind != Kind::Object && !is_directory(source);
+    if can.metadata != Metadata::Nowhere {
+        let certain = times(source, target, policy, can) == Times::Same;
+        return if compares_all || !certain { Verdict::Look } else { Verdict::Skip(Skip::Equal) };
+    }
+    let owner = |access: Access| can.kept.has(AttributeKind::Owner).then_some((access.uid, access.gid));
+    let mode = |access: Access| (!is_link).then_some(access.mode);
+    let differs = source
+        .access
+        .zip(target.access)
+        .is_some_and(|(source, target)| (owner(source), mode(source)) != (owner(target), mode(target)));
+    // The times of files decide on their contents, and those of directories are given last, unless all is compared.
+    let by_time = compares_all || (policy.by == Compare::Checksum && !is_directory(source)) || is_link;
+    let other_time = by_time && can.kept.has(AttributeKind::ModifiedTime) && !same_time(source, target, policy, can);
+    let may_have_changed =
+        !is_link && can.kept.has(AttributeKind::ExtendedAttributes) && source.changed > target.changed;
+    match (differs || other_time, compares_all || may_have_changed) {
+        (true, _) => Verdict::Attributes,
+        (_, true) => Verdict::Look,
+        _ => Verdict::Skip(Skip::Equal),
+    }
+}
+
+/// What the listed times say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Times {
+    Same,
+    Other,
+    /// Only a second look can tell.
+    Unsure,
+}
+
+fn times(source: &Entry, target: &Entry, policy: &ComparePolicy, can: &PairCapabilities) -> Times {
+    let certain = match can.metadata {
+        Metadata::Nowhere if same_time(source, target, policy, can) => true,
+        Metadata::Nowhere => return Times::Other,
+        // Nothing of the file was changed since the object was stored.
+        Metadata::AtTarget { .. } => {
+            let state = source.modified.max(source.changed);
+            state.zip(target.modified).is_some_and(|(state, stored)| state <= stored)
+        }
+        // The file has the object's own time, which it gets where metadata tell none.
+        Metadata::AtSource => source.modified.is_some() && source.modified == target.modified,
+    };
+    if certain { Times::Same } else { Times::Unsure }
 }
 
 /// Whether the times say that the target is a copy of this source. Where a store's times are those of copying, any
@@ -249,9 +383,18 @@ mod tests {
         Entry { modified: Some(Timestamp::new(seconds, 0)), ..Entry::object(Key::try_from("k").unwrap(), size) }
     }
 
+    fn pair(metadata: Metadata) -> PairCapabilities {
+        PairCapabilities {
+            target_holds: AttributeSet::of(&[AttributeKind::Symlinks]),
+            same_times: metadata == Metadata::Nowhere,
+            time_precision: Duration::from_nanos(1),
+            kept: AttributeSet::all(),
+            metadata,
+        }
+    }
+
     fn both(source: &Entry, target: &Entry, policy: &ComparePolicy, same_times: bool) -> Decision {
-        let can =
-            PairCapabilities { target_holds: AttributeSet::NONE, same_times, time_precision: Duration::from_nanos(1) };
+        let can = PairCapabilities { same_times, ..pair(Metadata::Nowhere) };
         decide(Pair::Both(source.clone(), target.clone()), policy, &can)
     }
 
@@ -282,7 +425,8 @@ mod tests {
         assert!(matches!(both(&one, &other, &policy, true), Decision::Copy(_, CopyReason::Checksum(_))));
         assert!(matches!(both(&one, &same, &policy, true), Decision::UpdateMetadata(..)));
         let checksum = ComparePolicy { by: Compare::Checksum, ..policy };
-        assert_eq!(both(&one, &same, &checksum, true), Decision::Skip(Skip::Equal));
+        assert!(matches!(both(&one, &same, &checksum, true), Decision::UpdateMetadata(..)));
+        assert_eq!(both(&one, &one, &checksum, true), Decision::Skip(Skip::Equal));
         assert!(matches!(both(&one, &entry(1, 10), &checksum, true), Decision::CompareContents(..)));
     }
 
@@ -306,8 +450,7 @@ mod tests {
 
     #[test]
     fn deletions_are_only_planned_when_asked_for() {
-        let can =
-            PairCapabilities { target_holds: AttributeSet::NONE, same_times: true, time_precision: Duration::ZERO };
+        let can = PairCapabilities { target_holds: AttributeSet::NONE, ..pair(Metadata::Nowhere) };
         let surplus = |implied| Pair::Target { entry: entry(1, 1), implied };
         let keep = ComparePolicy::default();
         let delete = ComparePolicy { delete: true, ..keep.clone() };
@@ -316,5 +459,46 @@ mod tests {
         assert_eq!(decide(surplus(true), &delete, &can), Decision::Skip(Skip::Directory));
         let link = Entry { kind: Kind::Symlink { target: "x".into() }, ..entry(0, 1) };
         assert!(matches!(decide(Pair::Source(link), &keep, &can), Decision::Conflict(_, Conflict::SymlinkNotHeld)));
+    }
+
+    fn file(seconds: i64, changed: i64) -> Entry {
+        let access = Some(Access { mode: 0o644, uid: 1, gid: 1 });
+        Entry { changed: Some(Timestamp::new(changed, 0)), access, ..entry(1, seconds) }
+    }
+
+    #[test]
+    fn attributes_alone_are_brought_over_where_listings_tell_them() {
+        let policy = ComparePolicy::default();
+        let (source, target) = (file(10, 20), file(10, 30));
+        assert_eq!(both(&source, &target, &policy, true), Decision::Skip(Skip::Equal));
+        let other_mode = Entry { access: Some(Access { mode: 0o600, uid: 1, gid: 1 }), ..source.clone() };
+        assert!(matches!(both(&other_mode, &target, &policy, true), Decision::UpdateMetadata(..)));
+        let since = Entry { changed: Some(Timestamp::new(31, 0)), ..source.clone() };
+        assert!(matches!(both(&since, &target, &policy, true), Decision::Look(..)), "extended attributes may differ");
+        let leave = ComparePolicy { attributes: CompareAttributes::Leave, ..policy.clone() };
+        assert_eq!(both(&other_mode, &target, &leave, true), Decision::Skip(Skip::Equal));
+        let all = ComparePolicy { attributes: CompareAttributes::All, ..policy };
+        assert!(matches!(both(&source, &target, &all, true), Decision::Look(..)));
+    }
+
+    #[test]
+    fn a_second_look_is_taken_only_where_listings_do_not_suffice() {
+        let policy = ComparePolicy::default();
+        let decided = |source: &Entry, target: &Entry, metadata| {
+            decide(Pair::Both(source.clone(), target.clone()), &policy, &pair(metadata))
+        };
+        let to = Metadata::AtTarget { form: TimeForm::Seconds, room: 2048 };
+        assert_eq!(decided(&file(10, 20), &entry(1, 20), to), Decision::Skip(Skip::Equal));
+        assert!(matches!(decided(&file(10, 21), &entry(1, 20), to), Decision::Look(..)));
+        assert!(matches!(decided(&file(99, 10), &entry(1, 20), to), Decision::Look(..)), "a time in the future");
+        assert_eq!(decided(&entry(1, 20), &file(20, 99), Metadata::AtSource), Decision::Skip(Skip::Equal));
+        assert!(matches!(decided(&entry(1, 20), &file(10, 99), Metadata::AtSource), Decision::Look(..)));
+        let link = Entry { kind: Kind::Symlink { target: "x".into() }, size: 0, ..file(10, 20) };
+        assert_eq!(decided(&link, &entry(1, 20), to), Decision::Skip(Skip::Equal));
+        assert!(matches!(decided(&link, &entry(2, 20), to), Decision::Copy(_, CopyReason::Size)));
+        let md5 = |text: &[u8]| checksum_of(Algorithm::Md5, text).into_iter().collect();
+        let stored = |text| Entry { checksums: md5(text), ..entry(1, 20) };
+        assert_eq!(decided(&link, &stored(b"x"), to), Decision::Skip(Skip::Equal));
+        assert!(matches!(decided(&link, &stored(b"y"), to), Decision::Copy(_, CopyReason::Checksum(_))));
     }
 }

@@ -71,6 +71,16 @@ impl Seaweed {
         format!("s3://{BUCKET}/{prefix}?endpoint=http://127.0.0.1:{}&region=us-east-1", self.s3_port)
     }
 
+    /// Where it answers.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.s3_port)
+    }
+
+    /// A store in its bucket, as rclone names it.
+    pub(crate) fn path(prefix: &str) -> String {
+        format!("{BUCKET}/{prefix}")
+    }
+
     /// The uploads in parts that are neither completed nor aborted, as the server itself lists them.
     pub(crate) fn open_uploads(&self) -> Vec<String> {
         let said = self.shell.run(&format!("fs.ls /buckets/{BUCKET}/.uploads"));

@@ -3,6 +3,7 @@
 
 mod checked;
 mod links;
+mod look;
 mod parts;
 
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use self::checked::Checked;
 use self::links::Links;
+pub(crate) use self::look::Looked;
 use crate::attributes::{AttributeKind, AttributeSet};
 use crate::checksum::{Agreement, Algorithm, Checksums};
 use crate::counts::Counts;
@@ -193,14 +195,18 @@ impl Copier {
     async fn put_other(&self, entry: &Entry) -> Result<Copied> {
         let _slot = self.target_pace.slot().await;
         let object = self.source_object(entry).await?;
-        let mut request = self.request_of(&object);
+        self.put_without_bytes(&object).await
+    }
+
+    async fn put_without_bytes(&self, object: &Object) -> Result<Copied> {
+        let mut request = self.request_of(object);
         if request.kind == Kind::Directory && !self.target.capabilities().holds.has(AttributeKind::Directories) {
             request.kind = Kind::Object;
         }
         request.size = 0;
         self.target_pace.request().await;
         let stored = self.target.put(&request, Body::empty()).await?;
-        Ok(self.done(&object, 0, &stored, false))
+        Ok(self.done(object, 0, &stored, false))
     }
 
     async fn copy_server_side(&self, entry: &Entry) -> Result<Copied> {
@@ -220,6 +226,10 @@ impl Copier {
         self.source_pace.request().await;
         let reading = self.source.read(&ReadRequest::whole(&entry.key, &entry.identity())).await?;
         let object = self.completed(entry, reading.object).await?;
+        // Only its metadata say that the object is a link.
+        if let Kind::Symlink { .. } = object.entry.kind {
+            return self.put_without_bytes(&object).await;
+        }
         let mut request = self.request_of(&object);
         let known = known(entry, &object);
         let checked = Checked::new(self, &entry.key, reading.bytes, entry.size, known.clone(), self.extra(&known));
@@ -329,71 +339,6 @@ impl Copier {
         })
     }
 
-    /// Reads an object for its checksums alone.
-    async fn checksums_of(&self, store: &Arc<dyn Store>, entry: &Entry, extra: Extra) -> Result<Checksums> {
-        let reading = store.read(&ReadRequest::whole(&entry.key, &entry.identity())).await?;
-        Checked::new(self, &entry.key, reading.bytes, entry.size, Checksums::none(), extra).drain().await
-    }
-
-    /// Whether two objects of one size have the same bytes: by what their stores know, or by reading both.
-    pub(crate) async fn equal_contents(&self, source: &Entry, target: &Entry) -> Result<bool> {
-        self.retry(|| async {
-            let (here, there) = futures::try_join!(
-                self.source.head(&source.key, AttributeSet::NONE),
-                self.target.head(&target.key, AttributeSet::NONE),
-            )?;
-            match here.entry.checksums.agreement(&there.entry.checksums) {
-                Agreement::Equal => return Ok(here.entry.size == there.entry.size),
-                Agreement::Different(_) => return Ok(false),
-                Agreement::Unknown => {}
-            }
-            let _slot = self.target_pace.slot().await;
-            let extra = self.extra(&here.entry.checksums);
-            let (here, there) = futures::try_join!(
-                self.checksums_of(&self.source, source, extra),
-                self.checksums_of(&self.target, target, extra),
-            )?;
-            Ok(here.agreement(&there) == Agreement::Equal)
-        })
-        .await
-    }
-
-    /// Gives the target's object the source's attributes.
-    pub(crate) async fn update(&self, source: &Entry, target: &Entry) -> Result<Copied> {
-        let updated = self
-            .retry(|| async {
-                let _slot = self.target_pace.slot().await;
-                let object = self.source_object(source).await?;
-                let request = self.request_of(&object);
-                if request.attributes.posix.is_none() {
-                    return Ok(None);
-                }
-                self.target_pace.request().await;
-                let stored = self.target.set_attributes(&target.key, &target.identity(), &request.attributes).await?;
-                Ok(Some(Copied::Done { counts: self.counts(&object, &stored), server_side: false }))
-            })
-            .await;
-        match updated {
-            Ok(Some(Copied::Done { counts, .. })) => {
-                Ok(Copied::Done { counts: Counts { updated: 1, ..counts }, server_side: false })
-            }
-            // Attributes that cannot be set by themselves come with a copy.
-            Ok(_) | Err(StoreError::Unsupported { .. } | StoreError::Changed { .. }) => self.copy(source).await,
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Gives a directory of the target the attributes of the source's, if they differ.
-    pub(crate) async fn match_directory(&self, source: &Entry) -> Result<()> {
-        let here = self.source.head(&source.key, self.wanted()).await?;
-        let there = self.target.head(&source.key, self.wanted()).await?;
-        if here.attributes.posix == there.attributes.posix {
-            return Ok(());
-        }
-        let attributes = self.request_of(&here).attributes;
-        self.target.set_attributes(&source.key, &there.entry.identity(), &attributes).await.map(drop)
-    }
-
     fn done(&self, object: &Object, bytes: u64, stored: &Stored, server_side: bool) -> Copied {
         let counts = Counts {
             copied: 1,
@@ -408,7 +353,13 @@ impl Copier {
     fn counts(&self, object: &Object, stored: &Stored) -> Counts {
         let kept = self.options.keep.and(object.attributes.kinds());
         let left_out = kept.without(self.target.capabilities().holds).or(stored.left_out.and(kept));
-        Counts { attributes_left_out: u64::from(!left_out.is_empty()), ..Counts::default() }
+        let is_linked = object.entry.links > 1 && self.options.keep.has(AttributeKind::HardLinks);
+        let links_lost = is_linked && !self.target.capabilities().holds.has(AttributeKind::HardLinks);
+        Counts {
+            attributes_left_out: u64::from(!left_out.is_empty()),
+            links_not_kept: u64::from(links_lost),
+            ..Counts::default()
+        }
     }
 
     /// Room for bytes that are kept in memory; none for what is streamed.

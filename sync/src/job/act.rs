@@ -1,7 +1,8 @@
 //! What is done about a pair of entries where that takes time, and how it is counted and told.
 
 use super::Context;
-use crate::copy::{Copied, Copier};
+use crate::attributes::AttributeKind;
+use crate::copy::{Copied, Copier, Looked};
 use crate::counts::Counts;
 use crate::entry::Entry;
 use crate::error::{Remedy, Result as StoreResult, StoreError};
@@ -10,7 +11,7 @@ use crate::journal::Failure;
 use crate::key::Key;
 use crate::merge::Pair;
 use crate::outcome::{Outcome, What};
-use crate::plan::{CopyReason, Decision};
+use crate::plan::{CompareAttributes, CopyReason, Decision};
 
 /// What is counted of a pair for having been listed.
 pub(super) fn listed(pair: &Pair) -> Counts {
@@ -53,29 +54,61 @@ pub(super) async fn act(
             (source, None, updated.map(Some))
         }
         Decision::CompareContents(source, target) => {
-            let reason = CopyReason::Contents;
-            match copier.equal_contents(&source, &target).await {
-                Ok(true) => (source, Some(reason), Ok(None)),
-                Ok(false) if context.options.dry_run => {
-                    let counts = Counts { copied: 1, copied_bytes: source.size, ..Counts::default() };
-                    (source, Some(reason), Ok(Some(Copied::Done { counts, server_side: false })))
-                }
-                Ok(false) => {
-                    let copied = copier.copy(&source).await;
-                    (source, Some(reason), copied.map(Some))
-                }
-                // Gone or changed meanwhile: the copy looks again.
-                Err(StoreError::Missing { .. } | StoreError::Changed { .. }) if !context.options.dry_run => {
-                    let copied = copier.copy(&source).await;
-                    (source, Some(reason), copied.map(Some))
-                }
-                Err(error) => (source, Some(reason), Err(error)),
-            }
+            let seen = match copier.equal_contents(&source, &target).await {
+                Ok(true) => look_beside_contents(context, &source, &target).await,
+                Ok(false) => Ok(Looked::Different(CopyReason::Contents)),
+                Err(error) => Err(error),
+            };
+            act_on_look(context, source, &target, seen).await
+        }
+        Decision::Look(source, target) => {
+            let seen = copier.look(&source, &target, (&context.options.policy, &context.can), false).await;
+            act_on_look(context, source, &target, seen).await
         }
         Decision::Skip(_) | Decision::Delete(_) | Decision::Conflict(..) => {
             unreachable!("what takes no time was done at once")
         }
     }
+}
+
+/// What a look says of two whose bytes are equal.
+async fn look_beside_contents(context: &Context, source: &Entry, target: &Entry) -> StoreResult<Looked> {
+    let policy = &context.options.policy;
+    if policy.attributes == CompareAttributes::Leave || !context.can.kept.has(AttributeKind::Mode) {
+        return Ok(Looked::Same);
+    }
+    context.copier.look(source, target, (policy, &context.can), true).await
+}
+
+/// Does what a second look says.
+async fn act_on_look(
+    context: &Context,
+    source: Entry,
+    target: &Entry,
+    seen: StoreResult<Looked>,
+) -> (Entry, Option<CopyReason>, StoreResult<Option<Copied>>) {
+    let (copier, dry_run) = (&context.copier, context.options.dry_run);
+    let planned = |counts| Ok(Some(Copied::Done { counts, server_side: false }));
+    let reason = match seen {
+        Ok(Looked::Same) => return (source, None, Ok(None)),
+        Ok(Looked::OtherAttributes) if dry_run => {
+            return (source, None, planned(Counts { updated: 1, ..Counts::default() }));
+        }
+        Ok(Looked::OtherAttributes) => {
+            let updated = copier.update(&source, target).await;
+            return (source, None, updated.map(Some));
+        }
+        Ok(Looked::Different(reason)) if dry_run => {
+            let counts = Counts { copied: 1, copied_bytes: source.size, ..Counts::default() };
+            return (source, Some(reason), planned(counts));
+        }
+        Ok(Looked::Different(reason)) => reason,
+        // Gone or changed meanwhile: the copy looks again.
+        Err(StoreError::Missing { .. } | StoreError::Changed { .. }) if !dry_run => CopyReason::Contents,
+        Err(error) => return (source, Some(CopyReason::Contents), Err(error)),
+    };
+    let copied = copier.copy(&source).await;
+    (source, Some(reason), copied.map(Some))
 }
 
 /// Counts and tells what came of a key.

@@ -5,12 +5,12 @@ use futures::stream::{self, StreamExt};
 
 use crate::attributes::{AttributeKind, AttributeSet};
 use crate::counts::Counts;
-use crate::entry::Kind;
 use crate::error::{Result as StoreResult, StoreError};
 use crate::gate::{Closed, ListingFacts, may_delete};
 use crate::journal::{Deletion, Journal};
 use crate::limits::{CONFIRMED_AT_ONCE, DELETE_BATCH, PAGE_ENTRIES};
 use crate::outcome::{Outcome, What};
+use crate::plan::is_directory;
 use crate::store::CheckedListing;
 
 use super::{Context, JobError, Summary};
@@ -158,17 +158,28 @@ async fn give_directories_their_times(context: &Context) -> StoreResult<()> {
     let copier = &context.copier;
     let (here, there) = (copier.source.capabilities(), copier.target.capabilities());
     let both = here.holds.and(there.holds).and(context.options.copy.keep);
-    if !both.has(AttributeKind::Directories) || !both.has(AttributeKind::ModifiedTime) {
+    // Where the target's are objects, nothing that is written changes the times of others.
+    let has_times = both.has(AttributeKind::ModifiedTime) && there.posix_in_metadata.is_none();
+    if !both.has(AttributeKind::Directories) || !has_times {
+        return Ok(());
+    }
+    // Each directory in a store of objects costs a request.
+    let counts =
+        context.journal().counts().await.map_err(|error| StoreError::unavailable("the journal", "go on", &error))?;
+    if here.posix_in_metadata.is_some() && counts.copied + counts.updated + counts.deleted == 0 {
         return Ok(());
     }
     let listing = CheckedListing::new(copier.source.clone(), context.options.range.clone(), PAGE_ENTRIES);
     let listing = tokio::sync::Mutex::new(listing);
     while let Some(page) = copier.retry(|| async { listing.lock().await.next_page().await }).await? {
-        for entry in page.entries.into_iter().filter(|entry| entry.kind == Kind::Directory) {
-            if let Err(error) = copier.match_directory(&entry).await {
+        let directories = page.entries.into_iter().filter(is_directory);
+        let matched = stream::iter(directories).map(async |entry| {
+            let compared = (&context.options.policy, &context.can);
+            if let Err(error) = copier.match_directory(&entry, compared).await {
                 tracing::warn!(key = %entry.key, %error, "a directory did not get its attributes");
             }
-        }
+        });
+        matched.buffer_unordered(CONFIRMED_AT_ONCE).collect::<()>().await;
     }
     Ok(())
 }

@@ -23,8 +23,8 @@ use crate::key_range::KeyRange;
 use crate::limits::SETTLED_PAUSE;
 use crate::outcome::Observer;
 use crate::pace::{Pace, PaceLimits};
-use crate::plan::{ComparePolicy, PairCapabilities};
-use crate::store::{Seek, Store};
+use crate::plan::{ComparePolicy, Metadata, PairCapabilities};
+use crate::store::{Capabilities, Seek, Store};
 use crate::waiting::WaitingThreads;
 
 /// What a job is to do and how. Plain data; each field has a default.
@@ -170,6 +170,8 @@ impl Job {
             target_holds: there.holds,
             same_times: here.lists_source_times && there.lists_source_times,
             time_precision: std::time::Duration::from_nanos(here.time_precision_ns.max(there.time_precision_ns)),
+            kept: here.holds.and(there.holds).and(self.options.copy.keep),
+            metadata: metadata(here, there),
         };
         let splits = here.seek == Seek::Anywhere && there.seek == Seek::Anywhere;
         let ends = Ends {
@@ -187,6 +189,15 @@ impl Job {
         });
         let (waiting, stopped) = (waiting.transpose()?, Mutex::new(None));
         Ok(Context { copier, options: self.options.clone(), can, splits, waiting, stopped })
+    }
+}
+
+/// Which side has what filesystems keep in metadata, if the other has files.
+fn metadata(here: &Capabilities, there: &Capabilities) -> Metadata {
+    match (here.posix_in_metadata, there.posix_in_metadata) {
+        (Some(_), None) => Metadata::AtSource,
+        (None, Some(form)) => Metadata::AtTarget { form, room: there.user_metadata_bytes },
+        _ => Metadata::Nowhere,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use crate::attributes::AttributeSet;
 use crate::checksum::Algorithm;
-use crate::limits::{DELETE_BATCH, PAGE_ENTRIES, WHOLE_PUT_BYTES};
+use crate::limits::{DELETE_BATCH, PAGE_ENTRIES, USER_METADATA_BYTES, WHOLE_PUT_BYTES};
+use crate::posix_metadata::TimeForm;
 
 /// What a store can do. Stores of one kind may differ: an endpoint may lack what the cloud has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +26,10 @@ pub struct Capabilities {
     pub reports: Vec<Algorithm>,
     /// What it keeps beside bytes.
     pub holds: AttributeSet,
+    /// The most bytes of user metadata that an object has, names and values together.
+    pub user_metadata_bytes: usize,
+    /// How times are written where what filesystems keep is in objects' metadata, which listings do not tell.
+    pub posix_in_metadata: Option<TimeForm>,
     /// Whether writes can be conditional on what is there.
     pub conditional: bool,
     /// The largest object that one server-side `copy` takes; 0 if it cannot.
@@ -77,6 +82,8 @@ impl Capabilities {
             verifies: Vec::new(),
             reports: Vec::new(),
             holds: AttributeSet::NONE,
+            user_metadata_bytes: USER_METADATA_BYTES,
+            posix_in_metadata: None,
             conditional: false,
             max_copy_bytes: 0,
             delete_batch: DELETE_BATCH,

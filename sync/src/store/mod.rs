@@ -37,6 +37,7 @@ mod faulty;
 mod listing;
 mod local;
 mod memory;
+mod posix;
 pub mod s3;
 mod transport;
 mod upload;
@@ -56,6 +57,7 @@ pub use faulty::{Faults, FaultyStore};
 pub use listing::{ListPage, ListRequest, PageEnd, Unlisted};
 pub use local::{Durability, LocalOptions, LocalStore};
 pub use memory::MemoryStore;
+pub use posix::PosixStore;
 pub use upload::{OpenUpload, PartPage, PartRequest, StoredPart, Upload, UploadId, UploadPage};
 pub use write::{Condition, CopyRequest, PutRequest, Stored};
 

@@ -82,7 +82,7 @@ impl PutRequest {
     pub fn copy_of(object: &Object) -> Self {
         Self {
             kind: object.entry.kind.clone(),
-            modified: object.entry.modified,
+            modified: object.attributes.modified.or(object.entry.modified),
             attributes: object.attributes.clone(),
             ..Self::object(object.entry.key.clone(), object.entry.size)
         }

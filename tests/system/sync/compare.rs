@@ -17,6 +17,16 @@ pub(crate) fn assert_same_contents_for_rsync(source: &Path, target: &Path) {
     rsync(source, target, "-rlnO");
 }
 
+/// The same of everything but hard links and the attributes of directories, which some stores of objects do not hold.
+pub(crate) fn assert_same_files_for_rsync(source: &Path, target: &Path) {
+    rsync(source, target, "-rlptgoDAXnO");
+}
+
+/// The same of everything but hard links, which no store of objects holds.
+pub(crate) fn assert_same_but_for_hard_links(source: &Path, target: &Path) {
+    rsync(source, target, "-aAXn");
+}
+
 fn rsync(source: &Path, target: &Path, options: &str) {
     let Some(program) = find("rsync") else {
         not_run("rsync's comparison", "it is not installed");

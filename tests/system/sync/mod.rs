@@ -2,6 +2,7 @@
 //!
 //! Read `hostile.rs` (what is copied) and `compare.rs` (who judges it) first.
 
+mod attributes;
 mod azure;
 mod choosing;
 mod compare;

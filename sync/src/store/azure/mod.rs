@@ -85,6 +85,7 @@ fn capabilities(options: &AzureOptions) -> Capabilities {
         verifies: options.verifies.clone(),
         reports: vec![Algorithm::Crc64Nvme, Algorithm::Md5],
         holds: AttributeSet::of(&[ContentHeaders, UserMetadata, StorageClass]).or(AttributeSet::of(tags)),
+        user_metadata_bytes: 8 << 10,
         conditional: true,
         // A copy within an account moves no bytes, so that its size does not matter.
         max_copy_bytes: PARTS.max_object_bytes,

@@ -6,12 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use bytes::Bytes;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, Stat, Timespec, Timestamps, UTIME_OMIT, Uid, XattrFlags, chownat, fchmod, fchown,
-    fgetxattr, flistxattr, fsetxattr, futimens, readlinkat, statat, utimensat,
+    fgetxattr, flistxattr, fremovexattr, fsetxattr, futimens, readlinkat, statat, utimensat,
 };
 use rustix::io::Errno;
 
 use crate::attributes::{AttributeKind, AttributeSet, Attributes, Posix};
-use crate::entry::{Entry, FileId, Kind};
+use crate::entry::{Access, Entry, FileId, Kind};
 use crate::key::Key;
 use crate::store::local::root::NO_FOLLOW;
 use crate::timestamp::Timestamp;
@@ -48,6 +48,8 @@ pub(super) fn entry(key: Key, kind: Kind, stat: &Stat) -> Entry {
     Entry {
         kind,
         modified: Some(modified(stat)),
+        changed: Some(Timestamp::new(stat.st_ctime, stat.st_ctime_nsec as u32)),
+        access: Some(Access { mode: stat.st_mode & PERMISSIONS, uid: stat.st_uid, gid: stat.st_gid }),
         file: Some(FileId { device: stat.st_dev, inode: stat.st_ino }),
         links: if is_object { u32::try_from(stat.st_nlink).unwrap_or(u32::MAX) } else { 1 },
         ..Entry::object(key, if is_object { stat.st_size as u64 } else { 0 })
@@ -118,10 +120,20 @@ pub(super) fn apply(file: BorrowedFd<'_>, attributes: &Attributes, time: Option<
     Ok(refused)
 }
 
+/// Removes a user's extended attributes that are not among these.
+pub(super) fn remove_other_xattrs(file: BorrowedFd<'_>, kept: &Posix) -> Outcome<AttributeSet> {
+    let mut refused = AttributeSet::NONE;
+    for name in xattrs(file)?.into_keys().filter(|name| name.starts_with(b"user.") && !kept.xattrs.contains_key(name)) {
+        let removed = fremovexattr(file, name.as_slice());
+        refused = refused.or(not_permitted(removed, AttributeKind::ExtendedAttributes)?);
+    }
+    Ok(refused)
+}
+
 /// Gives a symbolic link its owner and time.
 pub(super) fn apply_to_link(
     directory: BorrowedFd<'_>,
-    name: &str,
+    name: &[u8],
     attributes: &Attributes,
     time: Option<Timestamp>,
 ) -> Outcome<AttributeSet> {

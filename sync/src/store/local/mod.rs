@@ -413,16 +413,14 @@ fn set_attributes(root: &Root, key: &Key, identity: &Identity, attributes: &Attr
         return Err(StoreError::changed(key, "its size, time or inode is another"));
     }
     let place = root.place(key)?;
-    let name = std::str::from_utf8(place.name);
-    let applied = match (&entry.kind, name) {
-        (Kind::Symlink { .. }, Ok(name)) => inode::apply_to_link(directory.as_fd(), name, attributes, None),
-        (Kind::Symlink { .. }, Err(_)) => Err(Errno::ILSEQ),
-        _ => root
-            .open_beneath(
-                key.as_bytes().strip_suffix(b"/").unwrap_or(key.as_bytes()),
-                OFlags::RDONLY | OFlags::NONBLOCK,
-            )
-            .and_then(|file| inode::apply(file.as_fd(), attributes, None)),
+    let path = key.as_bytes().strip_suffix(b"/").unwrap_or(key.as_bytes());
+    let applied = match &entry.kind {
+        Kind::Symlink { .. } => inode::apply_to_link(directory.as_fd(), place.name, attributes, None),
+        _ => root.open_beneath(path, OFlags::RDONLY | OFlags::NONBLOCK).and_then(|file| {
+            let removed = attributes.posix.as_ref().map(|posix| inode::remove_other_xattrs(file.as_fd(), posix));
+            let refused = removed.transpose()?.unwrap_or_default();
+            Ok(inode::apply(file.as_fd(), attributes, None)?.or(refused))
+        }),
     };
     let left_out = applied.map_err(|error| root.error(key, "change the attributes of", error))?;
     Ok(Stored { size: Some(entry.size), left_out, ..Stored::default() })

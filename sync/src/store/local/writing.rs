@@ -168,7 +168,7 @@ fn put_link(root: &Root, options: LocalOptions, request: &PutRequest, target: &B
     let put = || {
         let mut link = Temporary::made(directory, |directory, name| symlinkat(&target[..], directory, name))?;
         let (above, name) = link.at();
-        let left_out = inode::apply_to_link(above, name, &request.attributes, request.modified)?;
+        let left_out = inode::apply_to_link(above, name.as_bytes(), &request.attributes, request.modified)?;
         place_again_if_swept(&mut link, place.name)?;
         sync(link.at().0, options.durability)?;
         Ok(left_out)

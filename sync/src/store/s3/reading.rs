@@ -25,6 +25,9 @@ impl S3Store {
         let size = answer.header("content-length").and_then(|size| size.parse().ok());
         let size = size.ok_or_else(|| self.client.nonsense(&call, "it tells no size"))?;
         let mut object = headers::object(key.clone(), size, &answer.headers, headers::checksums(&answer.headers));
+        if self.drops_metadata_of(key) {
+            object.known = object.known.without(AttributeSet::of(&[AttributeKind::UserMetadata]));
+        }
         if wanted.has(AttributeKind::Tags) && self.capabilities.holds.has(AttributeKind::Tags) {
             object.attributes.tags = self.tags(key).await?;
             object.known = object.known.or(AttributeSet::of(&[AttributeKind::Tags]));

@@ -5,6 +5,7 @@ use http::Method;
 use super::S3Store;
 use super::client::Call;
 use super::headers;
+use crate::attributes::{AttributeKind, AttributeSet};
 use crate::checksum::{Algorithm, Checksum, Checksums};
 use crate::entry::Kind;
 use crate::error::{Result, StoreError};
@@ -26,9 +27,12 @@ impl S3Store {
         }
         self.set_condition(&mut call, &request.condition)?;
         let answer = self.client.call(&call, body).await.map_err(|error| condition_failed(request, error))?;
-        let stored = headers::stored_by(&answer.headers);
+        let mut stored = headers::stored_by(&answer.headers);
+        if self.drops_metadata_of(&request.key) && !request.attributes.user.is_empty() {
+            stored.left_out = AttributeSet::of(&[AttributeKind::UserMetadata]);
+        }
         self.client.collect(&call, answer, MAX_ANSWER_BYTES).await?;
-        Ok(Stored { left_out: headers::left_out(&request.attributes), ..stored })
+        Ok(Stored { left_out: stored.left_out.or(headers::left_out(&request.attributes)), ..stored })
     }
 
     /// A request that makes an object with its attributes but for tags.
@@ -49,6 +53,11 @@ impl S3Store {
         let mut call = Call::object(method, verb, &request.key, full);
         headers::write_attributes(&mut call, &request.attributes, self.non_ascii())?;
         Ok(call)
+    }
+
+    /// Whether the server makes a directory of it, without metadata.
+    pub(super) fn drops_metadata_of(&self, key: &Key) -> bool {
+        key.is_directory_name() && self.client.is_known_to_keep_paths() == Some(true)
     }
 
     /// Adds the tags.
