@@ -23,7 +23,7 @@ pub(super) async fn finish(context: &Context, journal: &dyn Journal) -> Result<S
     let closed = if context.options.policy.delete { delete_if_allowed(context, journal, &facts).await? } else { None };
     if complete && !context.options.dry_run {
         abort_strays(context, journal).await?;
-        give_directories_their_times(context).await?;
+        give_directories_their_times(context, &journal.counts().await?).await?;
         // With deletions withheld, the same command may go on once they are allowed.
         if closed.is_none() {
             journal.finish().await?;
@@ -154,7 +154,7 @@ async fn abort_strays(context: &Context, journal: &dyn Journal) -> Result<(), Jo
 }
 
 /// Writing into a directory changes its time, so directories get theirs once nothing is written any more.
-async fn give_directories_their_times(context: &Context) -> StoreResult<()> {
+async fn give_directories_their_times(context: &Context, counts: &Counts) -> StoreResult<()> {
     let copier = &context.copier;
     let (here, there) = (copier.source.capabilities(), copier.target.capabilities());
     let both = here.holds.and(there.holds).and(context.options.copy.keep);
@@ -164,8 +164,6 @@ async fn give_directories_their_times(context: &Context) -> StoreResult<()> {
         return Ok(());
     }
     // Each directory in a store of objects costs a request.
-    let counts =
-        context.journal().counts().await.map_err(|error| StoreError::unavailable("the journal", "go on", &error))?;
     if here.posix_in_metadata.is_some() && counts.copied + counts.updated + counts.deleted == 0 {
         return Ok(());
     }
