@@ -2,7 +2,7 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto");
-    let files = protox::compile(["farshore/v1/replication.proto"], ["proto"])?;
+    let files = protox::compile(["farshore/v1/replication.proto", "farshore/v1/coordinator.proto"], ["proto"])?;
     tonic_prost_build::configure().bytes(".").compile_fds(files)?;
     Ok(())
 }

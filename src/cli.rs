@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::sync::{CheckArgs, SyncArgs};
+use crate::sync::{CheckArgs, SyncArgs, SyncWorkerArgs};
 use crate::units::{parse_duration, parse_size};
 
 /// One filesystem on more than one shore.
@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Guard(GuardArgs),
     /// Bring a directory or a bucket to the state of another, verified, and resumable
     Sync(Box<SyncArgs>),
+    /// Work for a sync job that another machine holds with --coordinator
+    SyncWorker(Box<SyncWorkerArgs>),
     /// Compare a directory or a bucket with another
     Check(Box<CheckArgs>),
     /// Print the completions of a shell

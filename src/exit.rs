@@ -5,6 +5,7 @@ use farshore_meta::FsError;
 use farshore_meta::engine::EngineError;
 use farshore_mount::MountError;
 use farshore_replicator::ReplicatorError;
+use farshore_sync::coordinator::CoordinatorError;
 use farshore_sync::journal::JournalError;
 use farshore_sync::{JobError, StoreError};
 
@@ -30,7 +31,7 @@ pub(crate) enum Exit {
     Address = 8,
     /// The upstream is another volume, or the mirror itself.
     WrongUpstream = 9,
-    /// The upstream cannot be reached.
+    /// The upstream, or a job's coordinator, cannot be reached or refuses.
     Upstream = 10,
     /// The time to wait ran out.
     TimedOut = 11,
@@ -97,6 +98,9 @@ fn code_of_cause(cause: &(dyn std::error::Error + 'static)) -> Option<Exit> {
     }
     if let Some(error) = cause.downcast_ref::<JournalError>() {
         return code_of_journal(error);
+    }
+    if let Some(error) = cause.downcast_ref::<CoordinatorError>() {
+        return Some(code_of_coordinator(error));
     }
     let io = cause.downcast_ref::<std::io::Error>()?;
     (io.kind() == std::io::ErrorKind::StorageFull).then_some(Exit::NoSpace)
@@ -170,6 +174,22 @@ fn code_of_store(error: &StoreError) -> Option<Exit> {
     }
 }
 
+fn code_of_coordinator(error: &CoordinatorError) -> Exit {
+    match error {
+        CoordinatorError::BadAddress { .. } | CoordinatorError::Tls { .. } | CoordinatorError::Token { .. } => {
+            Exit::Usage
+        }
+        CoordinatorError::Listen { .. } | CoordinatorError::Insecure { .. } => Exit::Address,
+        CoordinatorError::Unreachable { .. }
+        | CoordinatorError::Refused { .. }
+        | CoordinatorError::Malformed { .. } => Exit::Upstream,
+    }
+}
+
 fn code_of_journal(error: &JournalError) -> Option<Exit> {
-    matches!(error, JournalError::OtherJob { .. }).then_some(Exit::OtherJob)
+    match error {
+        JournalError::OtherJob { .. } => Some(Exit::OtherJob),
+        JournalError::Remote(_) => Some(Exit::Upstream),
+        _ => None,
+    }
 }

@@ -11,6 +11,7 @@ mod control_names;
 mod exit;
 mod format;
 mod guard;
+mod metrics;
 mod mirror;
 mod mounted;
 mod output;
@@ -69,6 +70,7 @@ fn run(command: &Command) -> Result<()> {
         Command::Quickstart(args) => quickstart::run(args),
         Command::Guard(args) => block_on(guard::run(args)),
         Command::Sync(args) => block_on(sync::sync(args)),
+        Command::SyncWorker(args) => block_on(sync::sync_worker(args)),
         Command::Check(args) => block_on(sync::check(args)),
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "farshore", &mut std::io::stdout());

@@ -2,7 +2,7 @@
 //!
 //! This crate owns how each of them looks in bytes and in print. It depends on nothing of
 //! ours and does no IO. Read `position.rs` first, then `id.rs`, `block.rs` and `limits.rs`;
-//! the wire messages are in `proto/farshore/v1/replication.proto`.
+//! the wire messages are in `proto/farshore/v1/`.
 
 mod block;
 mod id;
@@ -14,7 +14,7 @@ pub use block::BlockName;
 pub use id::{Malformed, RegionId, VolumeId};
 pub use position::{Incarnation, Position, Version};
 
-/// The wire messages and services, generated from `replication.proto`.
+/// The wire messages and services, generated from the files in `proto/farshore/v1/`.
 #[allow(
     missing_docs,
     unreachable_pub,

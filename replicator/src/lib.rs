@@ -32,5 +32,5 @@ pub use message::Described;
 pub use origin::UpstreamOrigin;
 pub use publisher::{Publisher, PublisherOptions, ServedBlocks};
 pub use retention::RetentionOptions;
-pub use tls::{TlsOptions, check_listen};
+pub use tls::{TlsOptions, check_listen, with_sources};
 pub use upstream::Upstream;

@@ -35,11 +35,13 @@ impl TlsOptions {
         Certificate::from_pem(&self.peer_ca)
     }
 
-    pub(crate) fn server(&self) -> ServerTlsConfig {
+    /// For the side that listens.
+    pub fn server(&self) -> ServerTlsConfig {
         ServerTlsConfig::new().identity(self.identity()).client_ca_root(self.authority())
     }
 
-    pub(crate) fn client(&self) -> ClientTlsConfig {
+    /// For the side that calls.
+    pub fn client(&self) -> ClientTlsConfig {
         ClientTlsConfig::new().identity(self.identity()).ca_certificate(self.authority())
     }
 }
@@ -49,7 +51,7 @@ pub(crate) fn tls_error(error: &tonic::transport::Error) -> ReplicatorError {
 }
 
 /// An error and its causes in one line: tonic's own texts say only "transport error".
-pub(crate) fn with_sources(error: &(dyn std::error::Error + 'static)) -> String {
+pub fn with_sources(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(source) = next {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use farshore_sync::{Key, MaxDelete, Rule, Shard};
 
+use crate::cli::TlsArgs;
 use crate::units::{parse_duration, parse_size};
 
 const SYNC_EXAMPLES: &str = "\
@@ -16,6 +17,7 @@ Examples:
   farshore sync 's3://a/x?endpoint=http://one:8333' 's3://b/x?endpoint=http://two:8333'
   farshore sync s3://bucket/data ./data --checksum --report outcomes.jsonl
   farshore sync s3://bucket/data 'az://container/data?account=NAME'
+  farshore sync s3://a/x s3://b/x --coordinator 10.0.0.1:7450 --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem
 
 A command that was killed goes on where it was when it is given again.
 Exit codes: 0 all done, 6 a store cannot be reached, 15 some objects failed, 16 deletions were withheld,
@@ -75,6 +77,65 @@ pub(crate) struct SyncArgs {
     pub(super) limits: LimitArgs,
     #[command(flatten)]
     pub(super) report: ReportArgs,
+    #[command(flatten)]
+    pub(super) share: ShareArgs,
+}
+
+/// How a job is shared with other machines.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Sharing the job with other machines")]
+pub(crate) struct ShareArgs {
+    /// Hold the job for workers that call at this address, such as 127.0.0.1:7450; each is started with
+    /// `farshore sync-worker ADDR` and has credentials of its own. With --workers 0 they do all of it
+    #[arg(long, value_name = "ADDR", conflicts_with_all = ["dry_run", "no_journal"])]
+    pub(super) coordinator: Option<String>,
+    /// A file with a secret of 16 bytes or more that workers must show too
+    #[arg(long, value_name = "FILE", requires = "coordinator")]
+    pub(super) token_file: Option<PathBuf>,
+    /// After which silence a worker is taken for dead, and what it had goes to another
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_lease)]
+    pub(super) lease: Duration,
+    #[command(flatten)]
+    pub(super) tls: TlsArgs,
+}
+
+const WORKER_EXAMPLES: &str = "\
+Examples:
+  farshore sync-worker 127.0.0.1:7450 --token-file token
+  farshore sync-worker https://10.0.0.1:7450 --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem
+
+The coordinator says what is to be done; credentials of both stores come from this machine's environment. Directories
+must be the same ones here, under the same paths, such as those of a shared filesystem.
+Exit codes: 0 the job's ranges are all finished, 6 a store cannot be reached, 10 the coordinator cannot be reached or
+refuses, 17 this machine comes to another job, 18 ended by a signal.";
+
+/// `farshore sync-worker`.
+#[derive(Debug, Args)]
+#[command(after_help = WORKER_EXAMPLES)]
+pub(crate) struct SyncWorkerArgs {
+    /// The coordinator: HOST:PORT, http://HOST:PORT or https://HOST:PORT
+    #[arg(value_name = "ADDR")]
+    pub(super) address: String,
+    /// The profile of ~/.aws/credentials for the source; else as `farshore sync` says
+    #[arg(long, value_name = "NAME")]
+    pub(super) source_profile: Option<String>,
+    /// The profile for the target
+    #[arg(long, value_name = "NAME")]
+    pub(super) target_profile: Option<String>,
+    /// Ranges of keys that are listed and compared at once
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(super) workers: u16,
+    /// A file with the coordinator's secret
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+    /// For how long a coordinator that does not answer is waited for
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
+    pub(super) reconnect: Duration,
+    /// Serve numbers for Prometheus at this address, such as 127.0.0.1:9450
+    #[arg(long, value_name = "ADDR")]
+    pub(super) metrics: Option<String>,
+    #[command(flatten)]
+    pub(super) tls: TlsArgs,
 }
 
 /// `farshore check`.
@@ -260,8 +321,8 @@ pub(crate) struct LimitArgs {
     /// The most requests at once; how many are best is found by trying
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) concurrency: u16,
-    /// Ranges of keys that are listed and compared at once
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    /// Ranges of keys that are listed and compared at once; none only with --coordinator
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(..=256))]
     pub(super) workers: u16,
 }
 
@@ -278,6 +339,26 @@ pub(crate) struct ReportArgs {
     /// Keep no journal: a killed job begins anew
     #[arg(long)]
     pub(super) no_journal: bool,
+    /// Serve numbers for Prometheus at this address, such as 127.0.0.1:9450
+    #[arg(long, value_name = "ADDR")]
+    pub(super) metrics: Option<String>,
+}
+
+impl ChooseArgs {
+    /// The files that say what is chosen, by the option that names each.
+    pub(super) fn files(&mut self) -> [(&'static str, &mut Option<PathBuf>); 3] {
+        [
+            ("ignore-file", &mut self.ignore_file),
+            ("files-from", &mut self.files_from),
+            ("retry-report", &mut self.retry_report),
+        ]
+    }
+}
+
+fn parse_lease(text: &str) -> Result<Duration, String> {
+    let lease = parse_duration(text)?;
+    let sensible = Duration::from_millis(500)..=Duration::from_hours(1);
+    if sensible.contains(&lease) { Ok(lease) } else { Err("a lease is of 500ms to 1h".to_owned()) }
 }
 
 fn parse_max_delete(text: &str) -> Result<MaxDelete, String> {

@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use farshore_meta::engine::{EmbeddedOptions, Engine, EngineError, EngineUrl};
-use farshore_sync::journal::{EngineJournal, Journal, JournalOptions, MemoryJournal, Opened, WorkerJournal};
+use farshore_sync::journal::{EngineJournal, Journal, JournalOptions, MemoryJournal, Opened, Sharing, WorkerJournal};
 use farshore_sync::{Job, Store};
 
 use super::args::ReportArgs;
@@ -37,24 +38,43 @@ impl Kept {
     }
 
     /// The journal that was asked for, or the one that this very job has in the state directory.
-    pub(super) async fn open(args: &ReportArgs, job: &Job, directories: &[PathBuf]) -> Result<Self> {
+    /// With a lease, others work for the job too.
+    pub(super) async fn open(
+        args: &ReportArgs,
+        job: &Job,
+        directories: &[PathBuf],
+        lease: Option<Duration>,
+    ) -> Result<Self> {
         let (url, own) = if let Some(meta) = &args.journal {
             (engine_url(meta)?, None)
         } else {
             let own = place_of(job)?;
+            remove_rest(&own)?;
             (EngineUrl::embedded(&own), Some(own))
         };
         if let EngineUrl::Embedded { path } = &url {
             refuse_within(path, directories)?;
         }
         let engine = open_engine(&url).await?;
-        Ok(Self::InEngine { journal: Arc::new(EngineJournal::new(engine, JournalOptions::of(&url))), own })
+        let options = match lease {
+            Some(lease) => JournalOptions { lease, ..JournalOptions::new(Sharing::Shared) },
+            None => JournalOptions::of(&url),
+        };
+        Ok(Self::InEngine { journal: Arc::new(EngineJournal::new(engine, options)), own })
     }
 
     pub(super) fn journal(&self) -> Arc<dyn Journal> {
         match self {
             Self::InMemory(journal) => Arc::clone(journal) as Arc<dyn Journal>,
             Self::InEngine { journal, .. } => Arc::clone(journal) as Arc<dyn Journal>,
+        }
+    }
+
+    /// The journal, if it outlives this process.
+    pub(super) fn in_engine(&self) -> Option<Arc<EngineJournal>> {
+        match self {
+            Self::InMemory(_) => None,
+            Self::InEngine { journal, .. } => Some(Arc::clone(journal)),
         }
     }
 
@@ -83,12 +103,32 @@ impl Kept {
                 }
                 journal.close().await?;
                 match own.filter(|_| is_done) {
-                    Some(own) => fs::remove_dir_all(&own).with_context(|| format!("cannot remove {}", own.display())),
+                    Some(own) => remove(&own),
                     None => Ok(()),
                 }
             }
         }
     }
+}
+
+/// Removes a journal's directory: under another name, so that one who is killed meanwhile leaves no half of a journal.
+fn remove(own: &Path) -> Result<()> {
+    fs::rename(own, rest_of(own)).with_context(|| format!("cannot remove {}", own.display()))?;
+    remove_rest(own)
+}
+
+fn remove_rest(own: &Path) -> Result<()> {
+    let rest = rest_of(own);
+    match fs::remove_dir_all(&rest) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", rest.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn rest_of(own: &Path) -> PathBuf {
+    own.with_extension("done")
 }
 
 async fn abort_uploads(journal: &MemoryJournal, target: &Arc<dyn Store>) -> Result<()> {
@@ -98,7 +138,7 @@ async fn abort_uploads(journal: &MemoryJournal, target: &Arc<dyn Store>) -> Resu
             return Ok(());
         }
         for record in records {
-            if let Err(error) = target.abort_multipart(&record.upload).await {
+            if let Err(error) = record.upload.abort_at(target.as_ref()).await {
                 tracing::warn!(key = %record.upload.key, %error, "an upload in parts was left open at the target");
             }
             journal.end_upload(&record.upload).await?;
@@ -139,4 +179,53 @@ fn refuse_within(path: &Path, directories: &[PathBuf]) -> Result<()> {
     let (path, side) = (path.display(), side.display());
     let message = format!("the journal {path} lies in {side}; name another place with --journal, or give --no-journal");
     Err(Failure::error(Exit::Usage, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use farshore_sync::store::{Body, MemoryStore, PutRequest};
+    use farshore_sync::{JobOptions, Key, Silent};
+
+    use super::*;
+
+    async fn put(store: &MemoryStore, key: &str) {
+        let request = PutRequest::object(Key::try_from(key).unwrap(), 1);
+        store.put(&request, Body::Whole("x".into())).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_job_that_is_done_is_done_anew_when_it_is_given_again_whatever_became_of_its_journal() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = directory.path().join("journal").to_str().map(str::to_owned);
+        let args = ReportArgs { report: None, journal, no_journal: false, metrics: None };
+        let (source, target) = (MemoryStore::objects("source"), MemoryStore::objects("target"));
+        let (source, target) = (Arc::new(source), Arc::new(target));
+        let job = Job::new(source.clone(), target.clone(), JobOptions::default());
+        let target = target as Arc<dyn Store>;
+        // Killed after the job's end and before its journal was forgotten; forgotten; once more.
+        for (number, killed) in [true, false, false].into_iter().enumerate() {
+            put(&source, &format!("key-{number}")).await;
+            let kept = Kept::open(&args, &job, &[], None).await.unwrap();
+            assert!(!kept.begin(&job).await.unwrap(), "pass {number} goes on with an earlier one");
+            let summary = job.run(kept.journal(), Arc::new(Silent)).await.unwrap();
+            assert_eq!((summary.counts.source_entries, summary.counts.copied), (number as u64 + 1, 1));
+            if killed {
+                kept.in_engine().unwrap().close().await.unwrap();
+            } else {
+                kept.end(true, &target).await.unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_left_of_a_removed_journal_goes() {
+        let directory = tempfile::tempdir().unwrap();
+        let own = directory.path().join("0123456789abcdef");
+        fs::create_dir_all(rest_of(&own).join("half")).unwrap();
+        fs::create_dir(&own).unwrap();
+        remove_rest(&own).unwrap();
+        assert!(own.exists() && !rest_of(&own).exists());
+        remove(&own).unwrap();
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
 }

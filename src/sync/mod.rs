@@ -1,11 +1,12 @@
 //! `farshore sync` and `farshore check`: any store brought to the state of another, or compared with it.
 //!
 //! Read `args.rs`, `stores.rs` and `clouds.rs` (what is given), `options.rs`, `run.rs`, then what a person sees:
-//! `progress.rs`, `report.rs`, `summary.rs`.
+//! `progress.rs`, `report.rs`, `summary.rs`; then how a job is shared: `coordinator.rs`, `worker.rs`.
 
 mod args;
 mod choose;
 mod clouds;
+mod coordinator;
 mod journal;
 mod options;
 mod progress;
@@ -13,6 +14,8 @@ mod report;
 mod run;
 mod stores;
 mod summary;
+mod worker;
 
-pub(crate) use args::{CheckArgs, SyncArgs};
+pub(crate) use args::{CheckArgs, SyncArgs, SyncWorkerArgs};
 pub(crate) use run::{check, sync};
+pub(crate) use worker::sync_worker;

@@ -12,9 +12,9 @@ use farshore_sync::{
 use super::args::{CheckArgs, ChooseArgs, DeleteArgs, LimitArgs, SyncArgs};
 use super::choose;
 
-/// What `farshore sync` is to do.
-pub(super) fn of_sync(args: &SyncArgs) -> Result<JobOptions> {
-    let base = of_both(&args.choose, &args.limits)?;
+/// What `farshore sync` is to do, with ages counted from a moment.
+pub(super) fn of_sync(args: &SyncArgs, moment: SystemTime) -> Result<JobOptions> {
+    let base = of_both(&args.choose, &args.limits, moment)?;
     let write = &args.write;
     let policy = ComparePolicy {
         by: match (args.compare.checksum, args.compare.size_only, args.compare.force) {
@@ -58,12 +58,12 @@ pub(super) fn of_check(args: &CheckArgs) -> Result<JobOptions> {
         ..ComparePolicy::default()
     };
     let deletion = DeletionPolicy { allow_empty_source: true, confirm: false, ..DeletionPolicy::default() };
-    Ok(JobOptions { policy, deletion, dry_run: true, ..of_both(&args.choose, &args.limits)? })
+    Ok(JobOptions { policy, deletion, dry_run: true, ..of_both(&args.choose, &args.limits, SystemTime::now())? })
 }
 
-fn of_both(choose: &ChooseArgs, limits: &LimitArgs) -> Result<JobOptions> {
+fn of_both(choose: &ChooseArgs, limits: &LimitArgs, moment: SystemTime) -> Result<JobOptions> {
     Ok(JobOptions {
-        filter: choose::filter(choose, SystemTime::now())?,
+        filter: choose::filter(choose, moment)?,
         range: range(choose),
         source_pace: pace(limits, limits.source_bandwidth, limits.source_requests),
         target_pace: pace(limits, limits.target_bandwidth, limits.target_requests),

@@ -48,6 +48,16 @@ impl Report {
         }
     }
 
+    /// Writes a line that another process made.
+    pub(super) fn write_text(&self, line: &str) {
+        let mut written = self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Ok(file) = written.as_mut()
+            && let Err(error) = writeln!(file, "{line}")
+        {
+            *written = Err(error);
+        }
+    }
+
     /// Ends the report; an error if it lacks lines.
     pub(super) fn finish(&self) -> Result<()> {
         let mut written = self.written.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -4,10 +4,12 @@
 //! word of a listing that was not whole, in order and without error on both sides. Names, listings and bodies are
 //! input: they give errors, never panics. `docs/design/0003-sync.md` says why things are as they are.
 //! Read `key.rs`, `key_range.rs` and `entry.rs` first, then `store/mod.rs`, which is the contract of all stores, then
-//! the decisions `merge.rs`, `plan.rs`, `split.rs`, `frontier.rs` and `gate.rs`, and last `copy/` and `job/`, which act.
+//! the decisions `merge.rs`, `plan.rs`, `split.rs`, `frontier.rs` and `gate.rs`, and last `copy/` and `job/`, which act, and `coordinator/`, which shares a job.
 
+mod allowance;
 mod attributes;
 mod checksum;
+pub mod coordinator;
 mod copy;
 mod counts;
 mod digest;
@@ -34,6 +36,7 @@ pub mod store;
 mod timestamp;
 mod waiting;
 
+pub use allowance::{Allowance, Amounts};
 pub use attributes::{AttributeKind, AttributeSet, Attributes, ContentHeaders, Posix};
 pub use checksum::{Agreement, Algorithm, Checksum, Checksums, Scope};
 pub use copy::{CopyOptions, Verify};

@@ -138,14 +138,28 @@ pub const SETTLE_KEYS: usize = 10_000;
 /// And after this time, so that little is done again where keys are few and large.
 pub const SETTLE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A worker that finds no range asks again after this pause.
-pub const CLAIM_PAUSE: Duration = Duration::from_millis(50);
-
 /// Who has a job without workers of its own looks this often whether the others are done.
 pub const SETTLED_PAUSE: Duration = Duration::from_millis(200);
 
-/// A worker looks every so many pages whether another wants a part of its range: a split costs some ten requests.
+/// Bytes of a worker's copies that have begun and not ended, beyond which it begins no more: what has not begun can be
+/// given to another, and what is done again when this one dies is bounded.
+pub const COPY_AHEAD_BYTES: u64 = 1 << 30;
+
+/// A worker that finds no range asks again after this pause, and each time after a longer one.
+pub const CLAIM_PAUSE: Duration = Duration::from_millis(50);
+
+/// The longest of these pauses: a few hundred waiting workers are no load then.
+pub const LONGEST_CLAIM_PAUSE: Duration = Duration::from_millis(500);
+
+/// A worker looks this often whether another wants a part of its range.
+pub const SPLIT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// And every so many pages: a split costs some ten requests.
 pub const SPLIT_PAGES: u32 = 8;
+
+/// Keys that were listed and have not begun are not shared when there are no more than these: listing them again would
+/// cost more than it helps.
+pub const FEW_KEYS: usize = 3;
 
 /// Keys that the source is asked for at once before they are deleted.
 pub const CONFIRMED_AT_ONCE: usize = 32;

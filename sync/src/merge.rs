@@ -85,6 +85,13 @@ impl Merge {
         source.max(target)
     }
 
+    /// The key in the middle of what came and was not paired; none if there are few.
+    pub fn middle_key(&self, few: usize) -> Option<&Key> {
+        let longer =
+            [&self.source, &self.target].into_iter().map(|queue| &queue.entries).max_by_key(|queue| queue.len())?;
+        longer.get(longer.len() / 2).filter(|_| longer.len() > few).map(|entry| &entry.key)
+    }
+
     /// The next pair, or what is missing for it.
     pub fn step(&mut self) -> Step {
         match (self.source.head(), self.target.head()) {

@@ -51,6 +51,11 @@ pub trait Observer: Send + Sync + Debug {
         let _ = (side, entries);
     }
 
+    /// An object of so many bytes is to be copied.
+    fn planned(&self, bytes: u64) {
+        let _ = bytes;
+    }
+
     /// Bytes were read for a copy.
     fn copied_bytes(&self, bytes: u64) {
         let _ = bytes;

@@ -7,7 +7,9 @@ use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::allowance::Allowance;
 use crate::error::Remedy;
+use crate::merge::Side;
 
 /// What a person allows one side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct Pace {
     bytes: Option<(DefaultDirectRateLimiter, NonZeroU32)>,
     slots: Mutex<Slots>,
     freed: Notify,
+    /// What is given of a job's limits, where others use them too; then the two limits above are not there.
+    given: Option<(Arc<Allowance>, Side)>,
 }
 
 #[derive(Debug)]
@@ -90,7 +94,14 @@ impl Pace {
             bytes: bytes.map(|rate| (RateLimiter::direct(Quota::per_second(rate)), rate)),
             slots: Mutex::new(Slots { concurrency: Concurrency::new(limits.most_at_once), taken: 0 }),
             freed: Notify::new(),
+            given: None,
         }
+    }
+
+    /// The pace of a side whose limits are shared with others: bytes and requests come out of an allowance.
+    pub fn given(limits: PaceLimits, allowance: Arc<Allowance>, side: Side) -> Self {
+        let own = PaceLimits { requests_per_second: None, bytes_per_second: None, ..limits };
+        Self { given: Some((allowance, side)), ..Self::new(own) }
     }
 
     /// Waits until one more request may run.
@@ -110,6 +121,9 @@ impl Pace {
 
     /// Waits until one more request may be sent.
     pub async fn request(&self) {
+        if let Some(pool) = self.given.as_ref().and_then(|(allowance, side)| allowance.requests(*side)) {
+            pool.take(1).await;
+        }
         if let Some(requests) = &self.requests {
             requests.until_ready().await;
         }
@@ -117,6 +131,9 @@ impl Pace {
 
     /// Waits until these bytes are within the limit, in steps of at most one second's worth.
     pub async fn bytes(&self, count: usize) {
+        if let Some(pool) = self.given.as_ref().and_then(|(allowance, side)| allowance.bytes(*side)) {
+            pool.take(count as u64).await;
+        }
         let Some((limiter, burst)) = &self.bytes else { return };
         let mut owed = count as u64;
         while let Some(step) = NonZeroU32::new(owed.min(u64::from(burst.get())) as u32) {

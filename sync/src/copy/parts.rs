@@ -59,17 +59,31 @@ impl Copier {
     async fn resume_or_begin(&self, entry: &Entry, cut: Cut, request: &PutRequest) -> Result<UploadRecord> {
         let noted = self.journal.upload_of(&entry.key).await.map_err(|error| journal_error(&entry.key, &error))?;
         match noted {
-            Some(record) if record.identity == entry.identity() && record.part_bytes == cut.part_bytes => {
+            Some(record)
+                if record.identity == entry.identity()
+                    && record.part_bytes == cut.part_bytes
+                    && !record.upload.is_unnamed() =>
+            {
                 return Ok(record);
             }
             Some(record) => self.abort(&record.upload).await?,
             None => {}
         }
+        // Noted before it begins, so that one whose name is never heard is found and aborted.
+        let unnamed = Upload::unnamed(entry.key.clone());
+        let to_begin = UploadRecord {
+            upload: unnamed.clone(),
+            identity: entry.identity(),
+            part_bytes: cut.part_bytes,
+            parts: Vec::new(),
+        };
+        self.journal.begin_upload(&to_begin).await.map_err(|error| journal_error(&entry.key, &error))?;
         self.target_pace.request().await;
         let id = self.target.begin_multipart(request).await?;
         let upload = Upload { key: entry.key.clone(), id };
-        let record = UploadRecord { upload, identity: entry.identity(), part_bytes: cut.part_bytes, parts: Vec::new() };
+        let record = UploadRecord { upload, ..to_begin };
         self.journal.begin_upload(&record).await.map_err(|error| journal_error(&entry.key, &error))?;
+        self.end_upload(&unnamed).await?;
         Ok(record)
     }
 
@@ -81,7 +95,7 @@ impl Copier {
 
     /// Ends an upload at the store and in the journal.
     pub(crate) async fn abort(&self, upload: &Upload) -> Result<()> {
-        self.target.abort_multipart(upload).await?;
+        upload.abort_at(self.target.as_ref()).await?;
         self.end_upload(upload).await
     }
 

@@ -38,6 +38,14 @@ pub(super) fn key_of(pair: &Pair) -> &Key {
     }
 }
 
+/// How many bytes a decision may copy.
+pub(super) fn bytes_of(decision: &Decision) -> u64 {
+    match decision {
+        Decision::Copy(entry, _) | Decision::CompareContents(entry, _) => entry.size,
+        _ => 0,
+    }
+}
+
 /// What was done about a decision that takes time; no result where nothing was to be done.
 pub(super) async fn act(
     context: &Context,
@@ -46,6 +54,7 @@ pub(super) async fn act(
     let copier = &context.copier;
     match decision {
         Decision::Copy(entry, reason) => {
+            copier.observer.planned(entry.size);
             let copied = copier.copy(&entry).await;
             (entry, Some(reason), copied.map(Some))
         }

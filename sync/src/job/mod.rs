@@ -13,6 +13,7 @@ use thiserror::Error;
 use tokio::task::JoinSet;
 
 use self::worker::Worker;
+use crate::allowance::{Allowance, Amounts};
 use crate::copy::{Copier, CopyOptions, Ends};
 use crate::counts::Counts;
 use crate::error::StoreError;
@@ -21,6 +22,7 @@ use crate::gate::{Closed, DeletionPolicy};
 use crate::journal::{JobIdentity, Journal, JournalError, WorkerId, WorkerJournal};
 use crate::key_range::KeyRange;
 use crate::limits::SETTLED_PAUSE;
+use crate::merge::Side;
 use crate::outcome::Observer;
 use crate::pace::{Pace, PaceLimits};
 use crate::plan::{ComparePolicy, Metadata, PairCapabilities};
@@ -58,6 +60,8 @@ pub struct Job {
     source: Arc<dyn Store>,
     target: Arc<dyn Store>,
     options: JobOptions,
+    /// What this process may use of the limits, where it is not alone.
+    allowance: Option<Arc<Allowance>>,
 }
 
 /// How a job ended.
@@ -126,7 +130,32 @@ impl Summary {
 impl Job {
     /// A job from one store to another.
     pub fn new(source: Arc<dyn Store>, target: Arc<dyn Store>, options: JobOptions) -> Self {
-        Self { source, target, options }
+        Self { source, target, options, allowance: None }
+    }
+
+    /// The same with limits that are shared with other processes: what may be used of them comes out of an allowance.
+    #[must_use]
+    pub fn within(self, allowance: Arc<Allowance>) -> Self {
+        Self { allowance: Some(allowance), ..self }
+    }
+
+    /// The limits of bytes and requests a second.
+    pub fn limits(&self) -> Amounts<Option<u64>> {
+        let JobOptions { source_pace, target_pace, .. } = &self.options;
+        let requests = |pace: &PaceLimits| pace.requests_per_second.map(|rate| u64::from(rate.get()));
+        Amounts {
+            source_bytes: source_pace.bytes_per_second,
+            target_bytes: target_pace.bytes_per_second,
+            source_requests: requests(source_pace),
+            target_requests: requests(target_pace),
+        }
+    }
+
+    fn pace(&self, limits: PaceLimits, side: Side) -> Arc<Pace> {
+        Arc::new(match &self.allowance {
+            Some(allowance) => Pace::given(limits, Arc::clone(allowance), side),
+            None => Pace::new(limits),
+        })
     }
 
     /// What tells this job from others.
@@ -179,8 +208,8 @@ impl Job {
             target: Arc::clone(&self.target),
             journal,
             observer,
-            source_pace: Arc::new(Pace::new(self.options.source_pace)),
-            target_pace: Arc::new(Pace::new(self.options.target_pace)),
+            source_pace: self.pace(self.options.source_pace, Side::Source),
+            target_pace: self.pace(self.options.target_pace, Side::Target),
         };
         let copier = Arc::new(Copier::new(ends, self.options.copy, self.options.seed));
         let waiting = copier.disk_calls().map(|calls| {

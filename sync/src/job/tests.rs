@@ -148,6 +148,33 @@ async fn large_objects_go_in_parts_and_small_stores_split() {
 }
 
 #[tokio::test]
+async fn an_upload_that_was_begun_by_one_who_was_killed_before_he_heard_its_name_is_aborted() {
+    let target = Arc::new(MemoryStore::objects("target").with_capabilities(|can| {
+        can.preferred_put_bytes = 1 << 20;
+        can.max_copy_bytes = 0;
+    }));
+    let source = small("source");
+    put(source.as_ref(), "large", &vec![7; 3 << 20]).await;
+    put(source.as_ref(), "gone", b"small by now").await;
+    let job = Job::new(source.clone(), target.clone(), options());
+    let journal = Arc::new(MemoryJournal::new().unwrap());
+    journal.open(&job.identity()).await.unwrap();
+    for name in ["large", "gone", "another's"] {
+        target.begin_multipart(&PutRequest::object(key(name), 3 << 20)).await.unwrap();
+    }
+    for name in ["large", "gone"] {
+        let upload = crate::store::Upload::unnamed(key(name));
+        let identity = source.head(&key(name), crate::AttributeSet::NONE).await.unwrap().entry.identity();
+        let record = crate::journal::UploadRecord { upload, identity, part_bytes: 8 << 20, parts: Vec::new() };
+        journal.begin_upload(&record).await.unwrap();
+    }
+    assert!(job.run(journal, Arc::new(Silent)).await.unwrap().is_clean());
+    let left = target.list_uploads(None).await.unwrap().uploads;
+    let left: Vec<String> = left.iter().map(|open| open.upload.key.to_string()).collect();
+    assert_eq!(left, ["another's"]);
+}
+
+#[tokio::test]
 async fn one_provider_copies_by_itself() {
     let (source, target) = (Arc::new(MemoryStore::objects("one")), Arc::new(MemoryStore::objects("two")));
     put(source.as_ref(), "a", b"bytes").await;

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::Context;
-use super::act::{account, act, key_of, listed, sides, tell};
+use super::act::{account, act, bytes_of, key_of, listed, sides, tell};
 use super::feed::{Fed, Feed};
 use crate::counts::Counts;
 use crate::entry::Entry;
@@ -18,7 +19,8 @@ use crate::journal::{Claim, ClaimedRange, Deletion, Failure, JournalError, Resul
 use crate::key::Key;
 use crate::key_range::{KeyRange, place_after};
 use crate::limits::{
-    CLAIM_PAUSE, COPIES_AT_ONCE, FRONTIER_KEYS, READ_HERE_BYTES, SETTLE_INTERVAL, SETTLE_KEYS, SPLIT_PAGES,
+    CLAIM_PAUSE, COPIES_AT_ONCE, COPY_AHEAD_BYTES, FEW_KEYS, FRONTIER_KEYS, LONGEST_CLAIM_PAUSE, READ_HERE_BYTES,
+    SETTLE_INTERVAL, SETTLE_KEYS, SPLIT_INTERVAL, SPLIT_PAGES,
 };
 use crate::merge::{Merge, Pair, Side, Step};
 use crate::outcome::What;
@@ -42,11 +44,17 @@ struct RangeWork {
     target: Feed,
     merge: Merge,
     frontier: Frontier,
-    copies: JoinSet<(Ticket, Ended)>,
+    /// Copies that run; each ends with the bytes that it had to copy, or with nothing if it was dropped.
+    copies: JoinSet<Option<(Ticket, Ended, u64)>>,
+    /// Drops them, also those that run on threads of their own.
+    dropped: watch::Sender<()>,
+    open_bytes: u64,
     settled_at: Instant,
     /// When the call began by which the journal last heard of this claim.
     heard_at: Instant,
     pages: u32,
+    /// When it was last looked whether others want a part of the range.
+    looked_at: Instant,
 }
 
 /// Why the work on a range ended before its end.
@@ -62,12 +70,19 @@ impl Worker {
 
     /// Works until no range is left or the job is stopped.
     pub(super) async fn run(self) -> Result<()> {
+        let mut pause = CLAIM_PAUSE;
         while !self.context.is_stopped() {
             let asked_at = Instant::now();
             match self.context.journal().claim(&self.id).await? {
                 Claim::Finished => break,
-                Claim::Wait => tokio::time::sleep(CLAIM_PAUSE).await,
-                Claim::Range(claimed) => self.work(claimed, asked_at).await?,
+                Claim::Wait => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_CLAIM_PAUSE);
+                }
+                Claim::Range(claimed) => {
+                    self.work(claimed, asked_at).await?;
+                    pause = CLAIM_PAUSE;
+                }
             }
         }
         Ok(())
@@ -83,17 +98,17 @@ impl Worker {
             // Another worker goes on with the range from its frontier. What runs here is dropped at once: a copy that
             // ended late would put an older state of its source over the one that the other has copied.
             Broken::Journal(JournalError::Lost) => {
-                work.copies.shutdown().await;
+                work.drop_copies().await;
                 Ok(())
             }
             Broken::Journal(error) => {
-                work.copies.shutdown().await;
+                work.drop_copies().await;
                 Err(error)
             }
             Broken::Store(error) => {
                 self.context.stop(error);
                 if work.wait_for_all().await.is_err() {
-                    work.copies.shutdown().await;
+                    work.drop_copies().await;
                 }
                 work.leave().await
             }
@@ -113,9 +128,12 @@ impl RangeWork {
             merge: Merge::default(),
             frontier: Frontier::default(),
             copies: JoinSet::new(),
+            dropped: watch::Sender::new(()),
+            open_bytes: 0,
             settled_at: Instant::now(),
             heard_at,
             pages: 0,
+            looked_at: Instant::now(),
         }
     }
 
@@ -129,7 +147,8 @@ impl RangeWork {
                 self.ended(copied);
             }
             self.settle_if_due().await?;
-            if self.copies.len() >= COPIES_AT_ONCE || self.frontier.open() >= FRONTIER_KEYS {
+            self.split_if_due().await?;
+            if self.is_full() {
                 self.wait_for_one().await?;
                 continue;
             }
@@ -139,6 +158,13 @@ impl RangeWork {
                 Step::Need(side) => self.feed(side).await?,
             }
         }
+    }
+
+    /// Whether enough has begun and not ended.
+    fn is_full(&self) -> bool {
+        self.copies.len() >= COPIES_AT_ONCE
+            || self.frontier.open() >= FRONTIER_KEYS
+            || self.open_bytes >= COPY_AHEAD_BYTES
     }
 
     /// Takes the next page of a side, or a copy that ends before it comes.
@@ -157,9 +183,6 @@ impl RangeWork {
         let fed = fed.unwrap_or_else(|| Err(gone())).map_err(Broken::Store)?;
         self.take(side, fed);
         self.pages += 1;
-        if self.context.splits && self.pages.is_multiple_of(SPLIT_PAGES) {
-            self.split_if_wanted().await?;
-        }
         Ok(())
     }
 
@@ -227,11 +250,20 @@ impl RangeWork {
 
     /// Does what takes time in a task of its own.
     fn begin(&mut self, ticket: Ticket, mut ended: Ended, decision: Decision) {
-        let (context, size) = (Arc::clone(&self.context), ended.counts.source_bytes);
+        let (context, size, bytes) = (Arc::clone(&self.context), ended.counts.source_bytes, bytes_of(&decision));
+        self.open_bytes += bytes;
+        let mut dropped = self.dropped.subscribe();
         let act = async move {
-            let (entry, reason, done) = act(&context, decision).await;
-            account(&context, &mut ended, &entry, reason, done);
-            (ticket, ended)
+            let acted = async {
+                let (entry, reason, done) = act(&context, decision).await;
+                account(&context, &mut ended, &entry, reason, done);
+                Some((ticket, ended, bytes))
+            };
+            tokio::select! {
+                biased;
+                _ = dropped.changed() => None,
+                acted = acted => acted,
+            }
         };
         match &self.context.waiting {
             // The parts of a large object go side by side, each on a thread of its own.
@@ -247,9 +279,13 @@ impl RangeWork {
         tell(&self.context.copier, entry, what);
     }
 
-    fn ended(&mut self, copied: std::result::Result<(Ticket, Ended), tokio::task::JoinError>) {
+    fn ended(&mut self, copied: std::result::Result<Option<(Ticket, Ended, u64)>, tokio::task::JoinError>) {
         match copied {
-            Ok((ticket, ended)) => self.frontier.end(ticket, ended),
+            Ok(None) => {}
+            Ok(Some((ticket, ended, bytes))) => {
+                self.open_bytes -= bytes;
+                self.frontier.end(ticket, ended);
+            }
             // Its key stays open, so the frontier never passes it.
             Err(error) => self.context.stop(StoreError::bug(format!("a copy ended: {error}"))),
         }
@@ -257,7 +293,7 @@ impl RangeWork {
 
     /// Waits for a copy, or until the journal should hear that this worker lives.
     async fn wait_for_one(&mut self) -> std::result::Result<(), Broken> {
-        let interval = self.settle_interval();
+        let interval = self.settle_interval().min(SPLIT_INTERVAL);
         tokio::select! {
             copied = self.copies.join_next() => {
                 if let Some(copied) = copied {
@@ -267,6 +303,12 @@ impl RangeWork {
             () = tokio::time::sleep(interval) => {}
         }
         self.settle_if_due().await
+    }
+
+    /// Ends the copies of a range that is not this worker's any more.
+    async fn drop_copies(&mut self) {
+        self.dropped.send_replace(());
+        self.copies.shutdown().await;
     }
 
     async fn wait_for_all(&mut self) -> std::result::Result<(), Broken> {
@@ -315,18 +357,22 @@ impl RangeWork {
         }
     }
 
-    /// A call that keeps the claim. A journal that does not answer within the claim's lease may have given it away,
-    /// so it counts as lost.
+    /// A call that keeps the claim.
     async fn held<T>(&mut self, call: impl Future<Output = Result<T>>) -> std::result::Result<T, Broken> {
         let began = Instant::now();
-        let answer = match self.context.journal().lease() {
-            // A tenth is left for what runs here to be dropped.
-            Some(lease) => tokio::time::timeout_at((self.heard_at + lease * 9 / 10).into(), call).await,
-            None => Ok(call.await),
-        };
-        let answer = answer.map_err(|_| Broken::Journal(JournalError::Lost))?.map_err(Broken::Journal)?;
+        let answer = self.within_lease(call).await?;
         self.heard_at = began;
         Ok(answer)
+    }
+
+    /// What is waited for while copies run. A journal that was not heard for the claim's lease may have given it away,
+    /// so the claim counts as lost.
+    async fn within_lease<T>(&self, call: impl Future<Output = Result<T>>) -> std::result::Result<T, Broken> {
+        let Some(lease) = self.context.journal().lease() else { return call.await.map_err(Broken::Journal) };
+        // A tenth is left for what runs here to be dropped.
+        let until = self.heard_at + lease * 9 / 10;
+        let answer = tokio::time::timeout_at(until.into(), call).await;
+        answer.map_err(|_| Broken::Journal(JournalError::Lost))?.map_err(Broken::Journal)
     }
 
     /// How often the journal hears of this claim: three times within its lease.
@@ -376,20 +422,38 @@ impl RangeWork {
         Ok(())
     }
 
-    /// Gives the upper part of what is not listed to a worker that waits.
-    async fn split_if_wanted(&mut self) -> std::result::Result<(), Broken> {
-        let context = Arc::clone(&self.context);
-        if !context.journal().wants_ranges().await.map_err(Broken::Journal)? {
+    /// Looks whether others wait, often enough that they do not wait long.
+    async fn split_if_due(&mut self) -> std::result::Result<(), Broken> {
+        let is_due = self.pages >= SPLIT_PAGES || self.looked_at.elapsed() >= SPLIT_INTERVAL;
+        if !self.context.splits || !is_due {
             return Ok(());
         }
-        let Some(last) = self.merge.last_key() else { return Ok(()) };
-        let rest = KeyRange::new(place_after(last), self.end.clone());
-        let Some(at) = self.find_split(&rest).await.map_err(Broken::Store)? else { return Ok(()) };
+        (self.pages, self.looked_at) = (0, Instant::now());
+        self.split_if_wanted().await
+    }
+
+    /// Gives the upper part of what is not listed, or else of what has not begun, to a worker that waits.
+    async fn split_if_wanted(&mut self) -> std::result::Result<(), Broken> {
+        let context = Arc::clone(&self.context);
+        if !self.within_lease(context.journal().wants_ranges()).await? {
+            return Ok(());
+        }
+        let found = self.within_lease(async { Ok(self.place_to_split().await) }).await?;
+        let Some(at) = found.map_err(Broken::Store)? else { return Ok(()) };
         let claimed = self.claimed.clone();
         self.claimed = self.held(context.journal().split(&claimed, &at)).await?;
-        self.merge.narrow(&at);
-        self.end = Some(at);
+        self.end = self.claimed.range.end().cloned();
+        if let Some(end) = &self.end {
+            self.merge.narrow(end);
+        }
         Ok(())
+    }
+
+    async fn place_to_split(&self) -> StoreResult<Option<Bytes>> {
+        let Some(last) = self.merge.last_key() else { return Ok(None) };
+        let rest = KeyRange::new(place_after(last), self.end.clone());
+        let beyond = self.find_split(&rest).await?;
+        Ok(beyond.or_else(|| self.merge.middle_key(FEW_KEYS).map(Key::to_bytes)))
     }
 
     async fn find_split(&self, rest: &KeyRange) -> StoreResult<Option<Bytes>> {

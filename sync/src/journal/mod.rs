@@ -39,6 +39,10 @@ use bytes::Bytes;
 use thiserror::Error;
 
 pub use engine::{Clock, EngineJournal, JournalOptions, Ranges, Sharing};
+pub(crate) use engine::{
+    decode_deletions, decode_failure, decode_part, decode_upload, encode_deletions, encode_failure, encode_part,
+    encode_upload,
+};
 pub use memory::MemoryJournal;
 pub use spool::DeletionSpool;
 
@@ -104,6 +108,9 @@ pub enum JournalError {
         /// What was found.
         why: String,
     },
+    /// The one who has the journal does not answer, or says no.
+    #[error("{0}")]
+    Remote(String),
     /// The journal could not be read or written.
     #[error("the journal cannot {action}: {reason}")]
     Failed {
@@ -244,7 +251,7 @@ pub trait WorkerJournal: Send + Sync + Debug {
     /// The upload for this key that is under way, with its parts.
     async fn upload_of(&self, key: &Key) -> Result<Option<UploadRecord>>;
 
-    /// Notes an upload before its first part is sent.
+    /// Notes an upload before its first part is sent; one without a name, before the store is asked to begin it.
     async fn begin_upload(&self, record: &UploadRecord) -> Result<()>;
 
     /// Notes a part that the store has.

@@ -4,8 +4,9 @@ use std::fmt;
 
 use crate::checksum::Checksums;
 use crate::entry::ETag;
+use crate::error::Result;
 use crate::key::Key;
-use crate::store::ByteRange;
+use crate::store::{ByteRange, Store};
 use crate::timestamp::Timestamp;
 
 /// A store's name of an upload that is under way.
@@ -70,6 +71,40 @@ pub struct PartPage {
     pub parts: Vec<StoredPart>,
     /// Whether more follow after the last of these.
     pub more: bool,
+}
+
+impl Upload {
+    /// An upload of this key that is to begin: the store has not yet told its name.
+    pub fn unnamed(key: Key) -> Self {
+        Self { key, id: UploadId(String::new()) }
+    }
+
+    /// Whether the store's name of it is not known. There may be one at the store, or none.
+    pub fn is_unnamed(&self) -> bool {
+        self.id.0.is_empty()
+    }
+
+    /// Has the store forget it. Of one without a name, all of its key are forgotten: whoever began it was killed before
+    /// he heard its name.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn abort_at(&self, store: &dyn Store) -> Result<()> {
+        if !self.is_unnamed() {
+            return store.abort_multipart(self).await;
+        }
+        let mut after = None;
+        loop {
+            let page = store.list_uploads(after.as_deref()).await?;
+            for open in page.uploads.iter().filter(|open| open.upload.key == self.key) {
+                store.abort_multipart(&open.upload).await?;
+            }
+            after = page.next;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
 }
 
 impl UploadId {

@@ -9,9 +9,12 @@ mod compare;
 mod deletion;
 mod hostile;
 mod killed;
+mod kills;
 mod local;
 mod refused;
 mod s3;
+mod team;
+mod workers;
 
 use serde_json::Value;
 
@@ -28,6 +31,7 @@ const OTHER_JOB: i32 = 17;
 const INTERRUPTED: i32 = 18;
 
 /// The numbers that a job counted, by name.
+#[derive(Debug)]
 struct Counts(Value);
 
 impl Counts {

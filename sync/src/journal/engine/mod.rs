@@ -34,6 +34,10 @@ use self::keys::{Numbered, Table};
 use self::options::embedded_options;
 pub use self::options::{Clock, JournalOptions, Sharing};
 use self::records::{Header, JobState};
+pub(crate) use self::records::{
+    decode_deletions, decode_failure, decode_part, decode_upload, encode_deletions, encode_failure, encode_part,
+    encode_upload,
+};
 use self::rows::{Rows, Step, Walk};
 use self::watch::Watch;
 use super::range::{ProcessId, RangeRecord};
@@ -86,6 +90,11 @@ impl EngineJournal {
     pub async fn forget_job(&self) -> Result<()> {
         transact!(self, "forget its job", |rows| self.forget_job_in(rows))?;
         self.remove_forgotten().await
+    }
+
+    /// The random name of the journal that was opened: one that is begun anew has another. None before it is opened.
+    pub fn name(&self) -> Option<[u8; 16]> {
+        self.born.get().copied()
     }
 
     /// Makes everything durable and gives the engine free for another process.

@@ -150,12 +150,12 @@ pub(super) fn decode_count(value: &[u8]) -> Result<u64> {
 }
 
 /// The fields of a failure; a long reason loses its end.
-pub(super) fn encode_failure(failure: &Failure) -> Vec<u8> {
+pub(crate) fn encode_failure(failure: &Failure) -> Vec<u8> {
     let reason = &failure.reason[..failure.reason.floor_char_boundary(MAX_REASON_BYTES)];
     begin().sized(failure.place.as_bytes()).sized(failure.word.as_bytes()).sized(reason.as_bytes()).finish()
 }
 
-pub(super) fn decode_failure(value: &[u8]) -> Result<Failure> {
+pub(crate) fn decode_failure(value: &[u8]) -> Result<Failure> {
     let mut reader = open("failure", value)?;
     let mut text = || reader.text().map(str::to_owned);
     let failure = Failure { place: text()?, word: text()?, reason: text()? };
@@ -163,12 +163,12 @@ pub(super) fn decode_failure(value: &[u8]) -> Result<Failure> {
     Ok(failure)
 }
 
-pub(super) fn encode_deletions(deletions: &[Deletion]) -> Vec<u8> {
+pub(crate) fn encode_deletions(deletions: &[Deletion]) -> Vec<u8> {
     let write = |writer: Writer, deletion: &Deletion| writer.sized(deletion.key.as_bytes()).u64(deletion.size);
     deletions.iter().fold(begin().u32(deletions.len() as u32), write).finish()
 }
 
-pub(super) fn decode_deletions(value: &[u8]) -> Result<Vec<Deletion>> {
+pub(crate) fn decode_deletions(value: &[u8]) -> Result<Vec<Deletion>> {
     let mut reader = open("planned deletions", value)?;
     let count = reader.u32()?;
     let deletions: Vec<Deletion> = (0..count)
@@ -182,12 +182,12 @@ pub(super) fn decode_deletions(value: &[u8]) -> Result<Vec<Deletion>> {
 }
 
 /// An upload without its key, which is in its row's key, and without its parts, which have rows of their own.
-pub(super) fn encode_upload(record: &UploadRecord) -> Vec<u8> {
+pub(crate) fn encode_upload(record: &UploadRecord) -> Vec<u8> {
     let writer = begin().sized(record.upload.id.as_str().as_bytes()).u64(record.part_bytes);
     write_identity(writer, &record.identity).finish()
 }
 
-pub(super) fn decode_upload(key: Key, value: &[u8]) -> Result<UploadRecord> {
+pub(crate) fn decode_upload(key: Key, value: &[u8]) -> Result<UploadRecord> {
     let mut reader = open("upload", value)?;
     let id = UploadId::new(reader.text()?);
     let part_bytes = reader.u64()?;
@@ -196,14 +196,14 @@ pub(super) fn decode_upload(key: Key, value: &[u8]) -> Result<UploadRecord> {
     Ok(UploadRecord { upload: Upload { key, id }, identity, part_bytes, parts: Vec::new() })
 }
 
-pub(super) fn encode_part(part: &FinishedPart) -> Vec<u8> {
+pub(crate) fn encode_part(part: &FinishedPart) -> Vec<u8> {
     let StoredPart { number, size, etag, checksums } = &part.stored;
     let writer = begin().u32(*number).u64(*size).sized(etag.as_str().as_bytes());
     let writer = checksums.iter().fold(writer.u32(checksums.iter().count() as u32), write_checksum);
     writer.optional(part.digest, write_digest).finish()
 }
 
-pub(super) fn decode_part(value: &[u8]) -> Result<FinishedPart> {
+pub(crate) fn decode_part(value: &[u8]) -> Result<FinishedPart> {
     let mut reader = open("part", value)?;
     let (number, size, etag) = (reader.u32()?, reader.u64()?, read_etag(&mut reader)?);
     let mut checksums = Checksums::none();
