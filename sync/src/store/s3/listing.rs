@@ -163,18 +163,29 @@ impl Start {
     }
 }
 
-/// A text below the place with hardly a key between.
+/// A text below the place with hardly a key between: none but those that go on with the greatest character there is.
 pub(super) fn before(place: &[u8]) -> Option<String> {
     let text = text_before_damage(place);
-    if text.len() < place.len() {
-        return Some(text.to_owned());
+    // What is no text, or else the last character, gives way to the greatest character below it.
+    let last = text.chars().next_back().filter(|_| text.len() == place.len());
+    let kept = &text[..text.len() - last.map_or(0, char::len_utf8)];
+    let rest = &place[kept.len()..];
+    (!rest.is_empty()).then(|| match greatest_below(rest) {
+        None | Some('\0') => kept.to_owned(),
+        Some(lower) => format!("{kept}{lower}{}", char::MAX),
+    })
+}
+
+/// The greatest character that is below these bytes, where the order of bytes is that of characters.
+fn greatest_below(bytes: &[u8]) -> Option<char> {
+    // What no character has, between U+D800 and U+DFFF, is as the one before.
+    let is_below = |point: u32| char::from_u32(point).unwrap_or('\u{D7FF}').encode_utf8(&mut [0; 4]).as_bytes() < bytes;
+    let (mut low, mut high) = (0, char::MAX as u32 + 1);
+    while low < high {
+        let middle = low.midpoint(high);
+        if is_below(middle) { low = middle + 1 } else { high = middle }
     }
-    let last = text.chars().next_back()?;
-    let mut before = text[..text.len() - last.len_utf8()].to_owned();
-    let Some(lower) = (0..last as u32).rev().find_map(char::from_u32) else { return Some(before) };
-    before.push(lower);
-    before.push(char::MAX);
-    Some(before)
+    (0..low).rev().find_map(char::from_u32)
 }
 
 /// The longest beginning that is text without a zero, which servers would repeat in documents that cannot hold it.
@@ -399,6 +410,28 @@ mod tests {
         assert_eq!(after("\u{e000}").as_deref(), Some("\u{d7ff}\u{10FFFF}"));
         assert_eq!(after(""), None);
         assert_eq!(after("\0"), None);
+    }
+
+    #[test]
+    fn hardly_a_key_lies_between_a_place_and_the_text_before_it() {
+        assert_eq!(before(b"000000\x97").unwrap(), "000000\x7F\u{10FFFF}");
+        assert_eq!(before(b"a\xFF").unwrap(), "a\u{10FFFF}\u{10FFFF}");
+        assert_eq!(before("a\u{E000}".as_bytes()).unwrap(), "a\u{D7FF}\u{10FFFF}");
+        assert_eq!(before(b"a\0b").unwrap(), "a");
+        assert_eq!(before(b"\x01").unwrap(), "");
+        assert_eq!(before(b""), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_text_before_a_place_is_below_it(
+            place in prop::collection::vec(prop::sample::select(&b"\x01/09a\x7F\x80\xC3\xA9\xED\x9F\xF4\xFF"[..]), 1..6),
+            key in "[\u{1}/09a\u{7F}\u{80}\u{E9}\u{D7FF}\u{E000}]{0,6}",
+        ) {
+            let before = before(&place).unwrap();
+            prop_assert!(before.as_bytes() < place.as_slice());
+            prop_assert!(key <= before || key.as_bytes() >= place.as_slice(), "{key:?} lies between");
+        }
     }
 
     proptest! {
