@@ -18,6 +18,7 @@ Examples:
   farshore sync s3://bucket/data ./data --checksum --report outcomes.jsonl
   farshore sync s3://bucket/data 'az://container/data?account=NAME'
   farshore sync s3://a/x s3://b/x --coordinator 10.0.0.1:7450 --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem
+  farshore sync https://host/pub/ gs://bucket/pub
 
 A command that was killed goes on where it was when it is given again.
 Exit codes: 0 all done, 6 a store cannot be reached, 15 some objects failed, 16 deletions were withheld,
@@ -33,15 +34,15 @@ Exit codes: 0 both are equal, 6 a store cannot be reached, 14 they differ, 15 so
 /// Where the objects are.
 #[derive(Debug, Args)]
 pub(crate) struct SidesArgs {
-    /// Where the objects are: a path, file:///path, s3://bucket/prefix?endpoint=URL&region=NAME, or
-    /// az://container/prefix?account=NAME
+    /// Where the objects are: a path, file:///path, s3://bucket/prefix?endpoint=URL&region=NAME,
+    /// gs://bucket/prefix, az://container/prefix?account=NAME, or http(s)://host/directory/ of a web server
     #[arg(value_name = "SRC")]
     pub(super) source: String,
-    /// Where they are to be, in the same forms; a directory is made if the one above it is there
+    /// Where they are to be, in the same forms but for web servers; a directory is made if the one above it is there
     #[arg(value_name = "DST")]
     pub(super) target: String,
     /// The profile of ~/.aws/credentials for SRC; without it, FARSHORE_SOURCE_AWS_ACCESS_KEY_ID and so on for SRC alone,
-    /// or AWS_ACCESS_KEY_ID and so on for both; other clouds have AZURE_… in the same manner
+    /// or AWS_ACCESS_KEY_ID and so on for both; other clouds have AZURE_… and GOOGLE_… in the same manner
     #[arg(long, value_name = "NAME")]
     pub(super) source_profile: Option<String>,
     /// The profile for DST; without it, FARSHORE_TARGET_AWS_ACCESS_KEY_ID and so on, or AWS_ACCESS_KEY_ID and so on

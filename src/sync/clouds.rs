@@ -1,10 +1,12 @@
-//! Sides in clouds: from an address to a store's options, each side with its own credentials.
+//! Sides in clouds and on web servers: from an address to a store's options, each side with its own credentials.
 
 use std::fmt;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use farshore_sync::store::azure::{self, AzureOptions, AzureStore};
+use farshore_sync::store::gcs::{GcsOptions, GcsStore, Source};
+use farshore_sync::store::http::{HttpOptions, HttpStore};
 use farshore_sync::store::s3::{self, S3Options, S3Store};
 use farshore_sync::store::{Scheme, StoreAddress};
 use farshore_sync::{Store, StoreError};
@@ -26,11 +28,16 @@ const SECRETS: &[&str] = &[
     "bearer_token",
 ];
 
-/// A side in a cloud, before it is opened.
+/// What the variables of the side that is written begin with.
+const TARGET: &str = "TARGET";
+
+/// A side in a cloud or on a web server, before it is opened.
 #[derive(Debug)]
 pub(super) enum Cloud {
     S3(Box<S3Options>),
     Azure(Box<AzureOptions>),
+    Gcs(Box<GcsOptions>),
+    Http(Box<HttpOptions>),
 }
 
 impl Cloud {
@@ -44,8 +51,13 @@ impl Cloud {
         match address.scheme {
             Scheme::S3 => Ok(Self::S3(Box::new(s3_options(address, side, profile)?))),
             Scheme::Azure => Ok(Self::Azure(Box::new(azure_options(address, side)?))),
+            Scheme::Gcs => Ok(Self::Gcs(Box::new(gcs_options(address, side)?))),
+            Scheme::Http | Scheme::Https => Ok(Self::Http(Box::new(http_options(address, side)?))),
             other => {
-                let message = format!("{}:// is not built yet; use a path, file://, s3:// or az://", other.name());
+                let message = format!(
+                    "{}:// is not built yet; use a path, file://, s3://, gs://, az:// or http(s)://",
+                    other.name()
+                );
                 Err(Failure::error(Exit::Usage, message))
             }
         }
@@ -62,6 +74,9 @@ impl Cloud {
                 let place = |it: &AzureOptions| (it.endpoint.clone(), it.account.clone(), it.container.clone());
                 place(one) == place(two) && nested(&one.prefix, &two.prefix)
             }
+            (Self::Gcs(one), Self::Gcs(two)) => {
+                (&one.endpoint, &one.bucket) == (&two.endpoint, &two.bucket) && nested(&one.prefix, &two.prefix)
+            }
             _ => false,
         }
     }
@@ -70,6 +85,8 @@ impl Cloud {
         Ok(match self {
             Self::S3(options) => Arc::new(S3Store::new(&options)?),
             Self::Azure(options) => Arc::new(AzureStore::new(&options)?),
+            Self::Gcs(options) => Arc::new(GcsStore::new(&options)?),
+            Self::Http(options) => Arc::new(HttpStore::new(&options)?),
         })
     }
 }
@@ -79,6 +96,8 @@ impl fmt::Display for Cloud {
         match self {
             Self::S3(options) => options.fmt(f),
             Self::Azure(options) => options.fmt(f),
+            Self::Gcs(options) => options.fmt(f),
+            Self::Http(options) => options.fmt(f),
         }
     }
 }
@@ -87,7 +106,12 @@ fn refuse_secrets(address: &StoreAddress, side: &str) -> Result<()> {
     let Some((name, _)) = address.settings.iter().find(|(name, _)| SECRETS.contains(&name.as_str())) else {
         return Ok(());
     };
-    let kind = if address.scheme == Scheme::Azure { "AZURE_STORAGE" } else { "AWS" };
+    let kind = match address.scheme {
+        Scheme::Azure => "AZURE_STORAGE",
+        Scheme::Gcs => "GOOGLE",
+        Scheme::Http | Scheme::Https => "HTTP",
+        _ => "AWS",
+    };
     let profile = format!(", or name a profile of ~/.aws/credentials with --{}-profile", side.to_lowercase());
     let profile = if address.scheme == Scheme::S3 { profile.as_str() } else { "" };
     let message = format!(
@@ -111,6 +135,22 @@ fn azure_options(address: &StoreAddress, side: &str) -> Result<AzureOptions> {
     let mut options = AzureOptions::at(address, credentials, |name| own(name).or_else(|| variable(name)))?;
     options.prefix = prefix(address)?;
     Ok(options)
+}
+
+fn gcs_options(address: &StoreAddress, side: &str) -> Result<GcsOptions> {
+    let source = Source::from_environment(|name| own(side, name)).or_else(|| Source::from_environment(variable));
+    let mut options = GcsOptions::at(address, source)?;
+    options.prefix = prefix(address)?;
+    Ok(options)
+}
+
+/// A web server is only read.
+fn http_options(address: &StoreAddress, side: &str) -> Result<HttpOptions> {
+    if side == TARGET {
+        let message = format!("{address} is a web server, which can only be read: it can be SRC and not DST");
+        return Err(Failure::error(Exit::Usage, message));
+    }
+    Ok(HttpOptions::at(address, |name| own(side, name).or_else(|| variable(name)))?)
 }
 
 /// What all keys begin with: a directory, whether or not a slash is written after it.
@@ -172,6 +212,9 @@ mod tests {
         for wrong in ["s3://b?colour=red", "az://c?colour=red", "az://c", "mem://x", "gopher://x", ""] {
             assert_eq!(crate::exit::code_of(&cloud(wrong).unwrap_err()), Exit::Usage, "{wrong:?}");
         }
+        let web: StoreAddress = "http://h/x/".parse().unwrap();
+        assert!(Cloud::of(&web, "SOURCE", None).is_ok());
+        assert!(Cloud::of(&web, TARGET, None).unwrap_err().to_string().contains("can only be read"));
         let profile = Cloud::of(&"az://c?account=a&anonymous".parse().unwrap(), "TARGET", Some("p"));
         assert!(profile.unwrap_err().to_string().contains("--target-profile"));
     }
@@ -181,6 +224,8 @@ mod tests {
         assert!(overlap("s3://b/p", "s3://b/p/q") && overlap("s3://b", "s3://b/p") && overlap("s3://b", "s3://b"));
         assert!(!overlap("s3://b/p", "s3://b/pq") && !overlap("s3://a", "s3://b"));
         assert!(!overlap("s3://b?endpoint=http://one:1", "s3://b?endpoint=http://two:1"));
+        let google = |place: &str| format!("gs://{place}?anonymous");
+        assert!(overlap(&google("b/p"), &google("b")) && !overlap(&google("b/p"), &google("b/q")));
         let azure = |place: &str| format!("az://{place}&anonymous");
         assert!(overlap(&azure("c/p?account=a"), &azure("c?account=a")));
         assert!(!overlap(&azure("c?account=a"), &azure("c?account=b")) && !overlap("s3://c", &azure("c?account=a")));

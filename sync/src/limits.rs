@@ -22,6 +22,15 @@ pub const MIN_PART_BYTES: u64 = 8 << 20;
 /// The most deletions in one request: what S3 takes.
 pub const DELETE_BATCH: usize = 1000;
 
+/// Names that a walk over a web server's directories keeps in memory: a directory of more is asked for again.
+pub const INDEX_NAMES: usize = 32_768;
+
+/// Files of a web server that are looked at at once for a page of its listing.
+pub const HEADS_AT_ONCE: usize = 16;
+
+/// Names of one index that are reported as such that none can have; further ones are as hidden as these.
+pub const ODD_NAMES: usize = 100;
+
 /// Deletions that are under way at once where each is a request of its own.
 pub const SINGLE_DELETES: usize = 16;
 

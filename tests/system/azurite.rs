@@ -1,9 +1,10 @@
 //! An Azurite server of a test's own, which speaks as Azure Blob Storage does.
 
-use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use farshore_sync::store::azure::{AzureOptions, AzureStore, Credentials};
 
 use crate::command::{find, not_run};
 use crate::ports;
@@ -35,11 +36,6 @@ impl Azurite {
         command.args(["--blobHost", "127.0.0.1", "--skipApiVersionCheck", "--silent", "--disableTelemetry"]);
         command.args(["--blobPort", &port.to_string(), "--location", &shore.arg("azurite")]);
         let process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < START, "Azurite does not answer at {port}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
         shore.set_env("AZURE_STORAGE_ACCOUNT", ACCOUNT);
         shore.set_env("AZURE_STORAGE_ACCOUNT_KEY", KEY);
         let server = Self { port, _process: process };
@@ -54,15 +50,15 @@ impl Azurite {
     }
 
     fn make_container(&self, name: &str) {
-        let mut options = farshore_sync::store::azure::AzureOptions::new(
-            ACCOUNT,
-            name,
-            farshore_sync::store::azure::Credentials::Key(KEY.to_owned()),
-        );
+        let mut options = AzureOptions::new(ACCOUNT, name, Credentials::Key(KEY.to_owned()));
         options.endpoint = Some(format!("http://127.0.0.1:{}", self.port));
-        let store = farshore_sync::store::azure::AzureStore::new(&options).expect("the options are right");
+        let store = AzureStore::new(&options).expect("the options are right");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        runtime.block_on(store.create_container()).expect("a container can be made");
+        let begun = Instant::now();
+        while let Err(error) = runtime.block_on(store.create_container()) {
+            assert!(begun.elapsed() < START, "no container can be made: {error}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 }
 

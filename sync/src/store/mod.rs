@@ -34,6 +34,8 @@ mod checked;
 pub mod contract;
 #[cfg(any(test, feature = "contract"))]
 mod faulty;
+pub mod gcs;
+pub mod http;
 mod listing;
 mod local;
 mod memory;

@@ -1,15 +1,15 @@
 //! A real server: an Azurite of the test's own.
 
 use std::io::Write as _;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use farshore_sync::Algorithm;
 use farshore_sync::store::azure::{AzureOptions, AzureStore, Credentials, KeyRules};
-use farshore_sync::{Algorithm, StoreError};
 
 /// The account and key that every emulator has.
 pub(crate) const ACCOUNT: &str = "devstoreaccount1";
@@ -56,12 +56,11 @@ impl Server {
         // Azurite does not look at CRC-64.
         options.verifies = vec![Algorithm::Md5];
         let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < START, "Azurite does not answer at {port}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        let store = AzureStore::new(&options).expect("the options are right");
+        while let Err(error) = store.create_container().await {
+            assert!(begun.elapsed() < START, "no container can be made: {error}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let created = AzureStore::new(&options).expect("the options are right").create_container().await;
-        created.unwrap_or_else(|error: StoreError| panic!("no container can be made: {error}"));
         Some(Self { options, stores: AtomicU32::new(0), _process: process })
     }
 

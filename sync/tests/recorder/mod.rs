@@ -1,5 +1,7 @@
 //! A server that records raw requests and gives scripted answers, byte for byte.
 
+#![allow(dead_code, reason = "each program of tests uses a part of it")]
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@ mod azure;
 mod choosing;
 mod compare;
 mod deletion;
+mod google;
 mod hostile;
 mod killed;
 mod kills;
@@ -14,6 +15,7 @@ mod local;
 mod refused;
 mod s3;
 mod team;
+mod web;
 mod workers;
 
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! Names of metadata as Azure holds them, where each is an identifier of C#: others are escaped so that they come back.
 //!
 //! `_xHH_` is the byte HH of the name. It stands for every byte that no identifier has, for a digit at the beginning, and
-//! for an underscore that would else be read as the beginning of such an escape.
+//! for an underscore before an `x`, which could else be read as the beginning of such an escape.
 
 use std::fmt::Write;
 
@@ -13,7 +13,7 @@ pub(super) fn identifier(name: &str) -> String {
         let kept = match byte {
             b'a'..=b'z' => true,
             b'0'..=b'9' => at > 0,
-            b'_' => escape_at(&bytes[at..]).is_none(),
+            b'_' => bytes.get(at + 1) != Some(&b'x'),
             _ => false,
         };
         if kept {
@@ -61,6 +61,7 @@ mod tests {
             ("1a", "_x31_a"),
             ("content-hash", "content_x2d_hash"),
             ("_x2d_", "_x5f_x2d_"),
+            ("_x2d-", "_x5f_x2d_x2d_"),
             ("", ""),
         ] {
             assert_eq!(identifier(name), expected);

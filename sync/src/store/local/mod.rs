@@ -2,7 +2,7 @@
 //! written atomically, with all that a filesystem keeps of a file.
 
 mod inode;
-mod names;
+pub(super) mod names;
 mod reading;
 mod root;
 mod temporary;

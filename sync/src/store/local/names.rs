@@ -3,14 +3,14 @@
 
 /// Names in one buffer, so that a name costs its bytes and eight more.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(in crate::store) struct Names {
     bytes: Vec<u8>,
     spans: Vec<(u32, u16)>,
 }
 
 /// Picks the smallest names of a directory that are not below `from`, at most `most`.
 #[derive(Debug)]
-pub(super) struct Picker {
+pub(in crate::store) struct Picker {
     names: Names,
     from: Vec<u8>,
     most: usize,
@@ -20,17 +20,17 @@ pub(super) struct Picker {
 
 /// The names picked, in ascending order, and whether there are no more after them.
 #[derive(Debug)]
-pub(super) struct Picked {
-    pub(super) names: Names,
-    pub(super) complete: bool,
+pub(in crate::store) struct Picked {
+    pub(in crate::store) names: Names,
+    pub(in crate::store) complete: bool,
 }
 
 impl Names {
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::store) fn len(&self) -> usize {
         self.spans.len()
     }
 
-    pub(super) fn get(&self, index: usize) -> Option<&[u8]> {
+    pub(in crate::store) fn get(&self, index: usize) -> Option<&[u8]> {
         self.spans.get(index).map(|span| of(&self.bytes, *span))
     }
 
@@ -71,12 +71,12 @@ fn of(bytes: &[u8], (start, len): (u32, u16)) -> &[u8] {
 
 impl Picker {
     /// Names from `from` on; a directory that `from` lies in counts as not below it.
-    pub(super) fn new(from: Vec<u8>, most: usize) -> Self {
+    pub(in crate::store) fn new(from: Vec<u8>, most: usize) -> Self {
         Self { names: Names::default(), from, most, ceiling: None }
     }
 
     /// Takes the next name, as the system gives it.
-    pub(super) fn add(&mut self, name: &[u8], directory: bool) {
+    pub(in crate::store) fn add(&mut self, name: &[u8], directory: bool) {
         if self.is_below(name, directory) || self.is_above(name, directory) {
             return;
         }
@@ -96,7 +96,7 @@ impl Picker {
         self.ceiling.as_ref().is_some_and(|ceiling| compare(name, directory, ceiling).is_gt())
     }
 
-    pub(super) fn finish(mut self) -> Picked {
+    pub(in crate::store) fn finish(mut self) -> Picked {
         let mut complete = self.ceiling.is_none();
         if self.names.len() > self.most {
             self.names.keep_smallest(self.most);

@@ -26,7 +26,7 @@ pub(super) struct Address {
 
 /// A key as the bucket knows it, the prefix before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct FullKey(String);
+pub(in crate::store) struct FullKey(String);
 
 /// Why a key cannot be sent.
 pub(super) type Unsendable = &'static str;

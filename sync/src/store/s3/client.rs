@@ -3,18 +3,18 @@
 use std::sync::OnceLock;
 use std::time::SystemTime;
 
-use http::header::{CONTENT_LENGTH, HOST};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
 use http::{HeaderValue, Method};
-use object_store::aws::AwsCredential;
 
 use super::address::{Address, FullKey};
-use super::credentials::Keys;
-use super::options::{KeyRules, S3Options, SignBodies};
+use super::credentials::{Keys, Proof};
+use super::options::{Dialect, KeyRules, S3Options, SignBodies};
 use super::refusal::of_code;
 use super::sign::{Payload, Signer};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::store::Body;
+use crate::store::gcs::dialect as google;
 use crate::store::transport::refusal::{Asked, Refusal};
 use crate::store::transport::{Answer, Transport};
 use crate::timestamp::Timestamp;
@@ -30,12 +30,13 @@ pub(super) struct Client {
     sign_bodies: SignBodies,
     request_payer: bool,
     rules: KeyRules,
+    dialect: Dialect,
     /// Whether the server keeps paths rather than keys, as its first answer told.
     keeps_paths: OnceLock<bool>,
 }
 
 /// A request to a bucket.
-pub(super) type Call<'a> = crate::store::transport::Call<'a, FullKey>;
+pub(in crate::store) type Call<'a> = crate::store::transport::Call<'a, FullKey>;
 
 impl Client {
     pub(super) fn new(options: &S3Options) -> Result<Self> {
@@ -48,6 +49,7 @@ impl Client {
             sign_bodies: options.sign_bodies,
             request_payer: options.request_payer,
             rules: options.keys,
+            dialect: options.dialect,
             keeps_paths: OnceLock::new(),
         })
     }
@@ -58,6 +60,14 @@ impl Client {
 
     pub(super) fn address(&self) -> &Address {
         &self.address
+    }
+
+    pub(super) fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    pub(super) fn is_google(&self) -> bool {
+        self.dialect == Dialect::Google
     }
 
     pub(super) fn region(&self) -> &str {
@@ -73,6 +83,9 @@ impl Client {
     pub(super) async fn new_key(&self, key: &Key) -> Result<FullKey> {
         if key.as_bytes().contains(&0) {
             return Err(StoreError::unholdable(&self.name, key, "servers refuse or cut keys with a zero byte"));
+        }
+        if let Some(reason) = google::refused(key).filter(|_| self.is_google()) {
+            return Err(StoreError::unholdable(&self.name, key, reason));
         }
         self.full_key(key).await
     }
@@ -127,14 +140,17 @@ impl Client {
 
     async fn exchange(&self, call: &Call<'_>, body: Body) -> Result<Answer> {
         let keys = self.keys.get(&self.name).await?;
-        let request = self.request(call, &body, keys.as_deref())?;
+        let request = self.request(call, &body, &keys)?;
         let answer = self.transport.send(request, body, call.patience).await;
-        let answer = answer.map_err(|failure| failure.into_error(&self.name, &call.action()))?;
+        let mut answer = answer.map_err(|failure| failure.into_error(&self.name, &call.action()))?;
+        if self.is_google() {
+            google::from_wire(&mut answer.headers);
+        }
         self.keeps_paths.get_or_init(|| answer.header("server").is_some_and(|server| server.starts_with("SeaweedFS")));
         Ok(answer)
     }
 
-    fn request(&self, call: &Call<'_>, body: &Body, keys: Option<&AwsCredential>) -> Result<http::Request<()>> {
+    fn request(&self, call: &Call<'_>, body: &Body, proof: &Proof) -> Result<http::Request<()>> {
         let uri = self.address.uri(call.key.as_ref().map(|(_, full)| full), &call.query())?;
         let mut headers = call.headers.clone();
         let host = HeaderValue::from_str(self.address.host());
@@ -142,8 +158,15 @@ impl Client {
         if self.request_payer {
             headers.insert("x-amz-request-payer", HeaderValue::from_static("requester"));
         }
-        if let Some(keys) = keys {
-            self.signer.sign(&call.method, &uri, &mut headers, &self.payload(body), keys, now())?;
+        if self.is_google() {
+            google::to_wire(&mut headers);
+        }
+        match proof {
+            Proof::None => {}
+            Proof::Keys(keys) => {
+                self.signer.sign(&call.method, &uri, &mut headers, &self.payload(body), keys, now())?;
+            }
+            Proof::Token(token) => drop(headers.insert(AUTHORIZATION, google::bearer(token)?)),
         }
         if call.method == Method::PUT || call.method == Method::POST {
             headers.insert(CONTENT_LENGTH, body.len().into());

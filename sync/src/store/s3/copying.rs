@@ -69,7 +69,7 @@ impl S3Store {
         if tags_later {
             self.put_tags(&target.key, &target.attributes).await?;
         }
-        Ok(Stored { left_out: headers::left_out(&target.attributes), ..stored })
+        Ok(Stored { left_out: headers::left_out(&target.attributes, self.client.dialect()), ..stored })
     }
 
     pub(super) async fn copy_range(
@@ -96,6 +96,9 @@ impl S3Store {
     async fn set_source(&self, call: &mut Call<'_>, key: &Key, identity: &Identity) -> Result<()> {
         let full = self.full_key_of_source(key).await?;
         call.set("x-amz-copy-source", &self.client.address().copy_source(&full))?;
+        if let Some(version) = identity.version.as_ref().filter(|_| self.client.is_google()) {
+            return call.set("x-goog-copy-source-if-generation-match", version.as_str());
+        }
         let etag = match &identity.etag {
             Some(etag) => etag.clone(),
             None => self.etag_of(key, identity).await?,

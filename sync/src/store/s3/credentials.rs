@@ -9,6 +9,7 @@ use object_store::aws::{AmazonS3Builder, AwsCredential, AwsCredentialProvider};
 use super::options::S3Options;
 use crate::error::{Result, StoreError};
 use crate::store::StoreAddress;
+use crate::store::gcs::Tokens;
 
 /// The names of the settings, as they are spelt here and there.
 const ID: &[&str] = &["access_key_id", "access_key", "aws_access_key_id"];
@@ -36,6 +37,8 @@ pub enum Credentials {
         /// The file.
         file: PathBuf,
     },
+    /// Bearer tokens of Google's.
+    Google(Tokens),
     /// What the machine gives: a web identity, a container's or an instance's role. Only for Amazon's own servers.
     Ambient,
 }
@@ -83,12 +86,22 @@ impl Credentials {
     }
 }
 
+/// What a request is proven with.
+pub(super) enum Proof {
+    None,
+    /// Keys, which sign.
+    Keys(Arc<AwsCredential>),
+    /// A bearer token.
+    Token(Arc<str>),
+}
+
 /// Gives the keys of the moment. Two stores with equal ones may copy from each other.
 #[derive(Clone)]
 pub(super) enum Keys {
     None,
     Fixed(Arc<AwsCredential>),
     Changing(AwsCredentialProvider),
+    Bearer(Tokens),
 }
 
 impl Keys {
@@ -99,6 +112,7 @@ impl Keys {
             Credentials::Keys { id, secret, token } => Ok(Self::fixed(id, secret, token.as_deref())),
             Credentials::Profile { name, file } => read_profile(name, file),
             Credentials::Ambient => ambient(options),
+            Credentials::Google(tokens) => Ok(Self::Bearer(tokens.clone())),
         }
     }
 
@@ -107,14 +121,15 @@ impl Keys {
         Self::Fixed(Arc::new(AwsCredential { key_id, secret_key, token }))
     }
 
-    /// The keys of the moment; none for anonymous requests.
-    pub(super) async fn get(&self, store: &str) -> Result<Option<Arc<AwsCredential>>> {
+    /// The keys of the moment.
+    pub(super) async fn get(&self, store: &str) -> Result<Proof> {
         match self {
-            Self::None => Ok(None),
-            Self::Fixed(keys) => Ok(Some(keys.clone())),
+            Self::None => Ok(Proof::None),
+            Self::Fixed(keys) => Ok(Proof::Keys(keys.clone())),
+            Self::Bearer(tokens) => tokens.get(store).await.map(Proof::Token),
             Self::Changing(provider) => {
                 let keys = provider.get_credential().await;
-                keys.map(Some).map_err(|error| StoreError::unavailable(store, "get credentials", &error))
+                keys.map(Proof::Keys).map_err(|error| StoreError::unavailable(store, "get credentials", &error))
             }
         }
     }
@@ -125,6 +140,7 @@ impl Keys {
             (Self::Fixed(one), Self::Fixed(other)) => one == other,
             // Changing ones are all of this machine, which has only one identity.
             (Self::None, Self::None) | (Self::Changing(_), Self::Changing(_)) => true,
+            (Self::Bearer(one), Self::Bearer(other)) => one == other,
             _ => false,
         }
     }
@@ -174,6 +190,7 @@ impl fmt::Debug for Keys {
             Self::None => "none",
             Self::Fixed(_) => "fixed keys",
             Self::Changing(_) => "the machine's",
+            Self::Bearer(_) => "tokens",
         })
     }
 }
@@ -185,6 +202,7 @@ impl fmt::Debug for Credentials {
             Self::Anonymous => f.write_str("anonymous"),
             Self::Keys { .. } => f.write_str("fixed keys"),
             Self::Profile { name, file } => write!(f, "profile {name} of {}", file.display()),
+            Self::Google(_) => f.write_str("tokens"),
             Self::Ambient => f.write_str("the machine's"),
         }
     }

@@ -57,7 +57,7 @@ impl S3Store {
 
     async fn way(&self, key: &Key) -> Result<Way> {
         match self.client.full_key(key).await {
-            Ok(full) if full.fits_xml() => Ok(Way::Batch(full)),
+            Ok(full) if full.fits_xml() && !self.client.is_google() => Ok(Way::Batch(full)),
             Ok(full) => Ok(Way::Single(full)),
             Err(StoreError::Unholdable { .. }) => Ok(Way::Absent),
             Err(error) => Err(error),

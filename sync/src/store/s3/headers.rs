@@ -5,12 +5,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use http::HeaderMap;
 
 use super::client::Call;
+use super::options::Dialect;
 use crate::attributes::{AttributeKind, AttributeSet, Attributes};
 use crate::checksum::{Algorithm, Checksum, Checksums, Scope};
 use crate::entry::{ETag, Entry, Object, VersionId};
 use crate::error::Result;
 use crate::key::Key;
 use crate::store::Stored;
+use crate::store::gcs::dialect as google;
 use crate::store::transport::words::{self, NonAscii};
 use crate::store::transport::{encode, text, time};
 
@@ -30,7 +32,12 @@ pub(super) const IN_HEADERS: AttributeSet =
     AttributeSet::of(&[AttributeKind::ContentHeaders, AttributeKind::UserMetadata, AttributeKind::StorageClass]);
 
 /// Puts the attributes that S3 holds into a request.
-pub(super) fn write_attributes(call: &mut Call<'_>, attributes: &Attributes, non_ascii: NonAscii) -> Result<()> {
+pub(super) fn write_attributes(
+    call: &mut Call<'_>,
+    attributes: &Attributes,
+    non_ascii: NonAscii,
+    dialect: Dialect,
+) -> Result<()> {
     let mut content = attributes.content.clone();
     for (name, field) in CONTENT {
         if let Some(value) = field(&mut content) {
@@ -40,21 +47,24 @@ pub(super) fn write_attributes(call: &mut Call<'_>, attributes: &Attributes, non
     for (name, value) in &attributes.user {
         call.set(&format!("{USER_PREFIX}{name}"), &words::encode(value, non_ascii))?;
     }
-    if let Some(class) = attributes.storage_class.as_ref().filter(|class| !is_foreign(class)) {
+    if let Some(class) = attributes.storage_class.as_ref().filter(|class| !is_foreign(class, dialect)) {
         call.set("x-amz-storage-class", class)?;
     }
     Ok(())
 }
 
 /// What of the attributes that S3 holds in general it cannot hold of these.
-pub(super) fn left_out(attributes: &Attributes) -> AttributeSet {
-    let foreign = attributes.storage_class.as_deref().is_some_and(is_foreign);
+pub(super) fn left_out(attributes: &Attributes, dialect: Dialect) -> AttributeSet {
+    let foreign = attributes.storage_class.as_deref().is_some_and(|class| is_foreign(class, dialect));
     if foreign { AttributeSet::of(&[AttributeKind::StorageClass]) } else { AttributeSet::NONE }
 }
 
 /// Whether a class is another cloud's, which a request would be refused for. Servers have classes of their own, so that
 /// all others are let through.
-fn is_foreign(class: &str) -> bool {
+fn is_foreign(class: &str, dialect: Dialect) -> bool {
+    if dialect == Dialect::Google {
+        return !google::has_class(class);
+    }
     let foreign = ["hot", "cool", "cold", "archive", "nearline", "coldline", "regional", "multi_regional"];
     foreign.iter().any(|foreign| foreign.eq_ignore_ascii_case(class))
 }
@@ -120,6 +130,11 @@ pub(super) fn checksums(headers: &HeaderMap) -> Checksums {
         if let Some((scope, sum)) = value.and_then(|value| parse_checksum(algorithm, value, composite)) {
             sums.add(scope, sum);
         }
+    }
+    // Google tells it beside the tag, which there is none in all cases.
+    let told = text(headers, "x-goog-hash-md5").and_then(|value| parse_checksum(Algorithm::Md5, value, false));
+    if let Some((scope, sum)) = told {
+        sums.add(scope, sum);
     }
     if let Some((scope, sum)) = etag(headers).filter(|_| !is_encrypted(headers)).and_then(|etag| md5_of(&etag)) {
         sums.add(scope, sum);
@@ -245,9 +260,9 @@ mod tests {
         for (class, left) in [("Cool", true), ("NEARLINE", true), ("GLACIER", false), ("of-this-server", false)] {
             let attributes = Attributes { storage_class: Some(class.to_owned()), ..Attributes::default() };
             let mut call = Call::bucket(http::Method::PUT, "test");
-            write_attributes(&mut call, &attributes, NonAscii::Raw).unwrap();
+            write_attributes(&mut call, &attributes, NonAscii::Raw, Dialect::Amazon).unwrap();
             assert_eq!(call.headers.contains_key("x-amz-storage-class"), !left, "{class}");
-            assert_eq!(left_out(&attributes).has(AttributeKind::StorageClass), left, "{class}");
+            assert_eq!(left_out(&attributes, Dialect::Amazon).has(AttributeKind::StorageClass), left, "{class}");
         }
     }
 

@@ -13,7 +13,7 @@ use super::S3Store;
 use super::address::Address;
 use super::client::Call;
 use super::headers::md5_of;
-use crate::entry::{ETag, Entry};
+use crate::entry::{ETag, Entry, VersionId};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::key_range::KeyRange;
@@ -39,6 +39,8 @@ struct RawEntry<'a> {
     modified: Option<Cow<'a, str>>,
     etag: Option<Cow<'a, str>>,
     class: Option<Cow<'a, str>>,
+    /// Google's name of the object's state.
+    generation: Option<Cow<'a, str>>,
 }
 
 /// A page with its keys.
@@ -233,6 +235,7 @@ impl<'a> RawEntry<'a> {
             "LastModified" => self.modified = Some(text),
             "ETag" => self.etag = Some(text),
             "StorageClass" => self.class = Some(text),
+            "Generation" => self.generation = Some(text),
             _ => {}
         }
     }
@@ -294,6 +297,7 @@ fn entry(
     if let Some((scope, sum)) = entry.etag.as_ref().filter(|_| md5_etags).and_then(md5_of) {
         entry.checksums.add(scope, sum);
     }
+    entry.version = raw.generation.as_deref().filter(|version| !version.is_empty()).map(VersionId::new);
     let named = raw.class.as_deref().filter(|class| !class.is_empty()).unwrap_or("STANDARD");
     if class.as_deref() != Some(named) {
         *class = Some(named.into());

@@ -23,9 +23,10 @@ use async_trait::async_trait;
 use http::Method;
 
 pub use credentials::Credentials;
-pub use options::{Addressing, KeyRules, S3Options, SignBodies};
+pub use options::{Addressing, Dialect, KeyRules, S3Options, SignBodies};
 
-use self::client::{Call, Client};
+pub(in crate::store) use self::client::Call;
+use self::client::Client;
 use super::{
     Body, Capabilities, CopyRequest, ListPage, ListRequest, PartLimits, PartPage, PartRequest, PutRequest, ReadRequest,
     Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage,
@@ -88,6 +89,9 @@ fn location(region: &str) -> String {
 
 fn capabilities(options: &S3Options) -> Capabilities {
     use AttributeKind::{ContentHeaders, StorageClass, Tags, UserMetadata};
+    if options.dialect == Dialect::Google {
+        return super::gcs::capabilities();
+    }
     let tags: &[AttributeKind] = if options.tags { &[Tags] } else { &[] };
     Capabilities {
         writable: true,

@@ -6,6 +6,7 @@ use super::S3Store;
 use super::client::Call;
 use super::headers;
 use super::writing::{best_of, condition_failed, send_checksum};
+use crate::attributes::AttributeSet;
 use crate::checksum::{Algorithm, Checksums};
 use crate::entry::{ETag, VersionId};
 use crate::error::{Result, StoreError};
@@ -14,7 +15,7 @@ use crate::store::transport::refusal::Refusal;
 use crate::store::transport::xml::{self, Record, Records};
 use crate::store::transport::{encode, time};
 use crate::store::{
-    Body, OpenUpload, PartPage, PartRequest, PutRequest, Stored, StoredPart, Upload, UploadId, UploadPage,
+    Body, Condition, OpenUpload, PartPage, PartRequest, PutRequest, Stored, StoredPart, Upload, UploadId, UploadPage,
 };
 
 /// The checksums of whole objects that S3 makes of those of parts.
@@ -80,19 +81,30 @@ impl S3Store {
         let full = self.client.full_key(&upload.key).await?;
         let call = Call::object(Method::POST, "complete an upload of", &upload.key, full);
         let mut call = call.with("uploadId", upload.id.as_str()).patient(SERVER_WORK_TIMEOUT);
-        if let Some(sum) = best_of(&request.checksums, self.parts_algorithm().as_slice()) {
+        // At Google it would be that of the list.
+        let whole = best_of(&request.checksums, self.parts_algorithm().as_slice());
+        if let Some(sum) = whole.filter(|_| !self.client.is_google()) {
             call.set(headers::name(sum.algorithm()).unwrap_or_default(), &headers::base64_of(sum))?;
             call.set("x-amz-checksum-type", "FULL_OBJECT")?;
         }
         call.set("x-amz-mp-object-size", &request.size.to_string())?;
+        if self.client.is_google() && request.condition != Condition::Always {
+            let what = "complete an upload in parts on a condition";
+            return Err(StoreError::unsupported(self.client.name(), what));
+        }
         self.set_condition(&mut call, &request.condition)?;
         let document = completion(parts, self.parts_algorithm());
         let answer = self.client.call(&call, Body::Whole(document.into())).await;
         let answer = answer.map_err(|error| condition_failed(request, error))?;
         let version = headers::stored_by(&answer.headers).version;
         let document = self.client.collect(&call, answer, MAX_ANSWER_BYTES).await?;
-        let stored = self.stored_of(&call, &document, "CompleteMultipartUploadResult", version)?;
-        Ok(Stored { left_out: headers::left_out(&request.attributes), ..stored })
+        let mut stored = self.stored_of(&call, &document, "CompleteMultipartUploadResult", version)?;
+        if self.client.is_google() {
+            // Only the object itself tells the checksum of the whole.
+            let entry = self.head_object(&upload.key, AttributeSet::NONE).await?.entry;
+            (stored.version, stored.size, stored.checksums) = (entry.version, Some(entry.size), entry.checksums);
+        }
+        Ok(Stored { left_out: headers::left_out(&request.attributes, self.client.dialect()), ..stored })
     }
 
     /// What a document tells of an object that the server made. Such an answer begins before the work is done, so

@@ -37,6 +37,18 @@ pub struct S3Options {
     pub tags: bool,
     /// Whether whoever asks pays for requests. Default: no.
     pub request_payer: bool,
+    /// Whose words are spoken. Default: Amazon's.
+    pub dialect: Dialect,
+}
+
+/// Whose words are spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dialect {
+    /// Amazon's: S3 and what speaks like it.
+    #[default]
+    Amazon,
+    /// Google's XML API; see `store/gcs/`.
+    Google,
 }
 
 /// Where the bucket's name is written.
@@ -93,6 +105,7 @@ impl S3Options {
             conditional: true,
             tags: true,
             request_payer: false,
+            dialect: Dialect::Amazon,
         }
     }
 
@@ -178,7 +191,8 @@ fn unknown(name: &str) -> StoreError {
 /// The address without secrets, as it is given on the command line.
 impl fmt::Display for S3Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "s3://{}/{}", self.bucket, self.prefix)?;
+        let scheme = if self.dialect == Dialect::Google { "gs" } else { "s3" };
+        write!(f, "{scheme}://{}/{}", self.bucket, self.prefix)?;
         self.endpoint.as_ref().map_or(Ok(()), |endpoint| write!(f, "?endpoint={endpoint}"))
     }
 }

@@ -60,6 +60,9 @@ impl S3Store {
         if let Some(etag) = &identity.etag {
             call.set("if-match", &format!("\"{}\"", etag.as_str()))?;
         }
+        if let Some(version) = identity.version.as_ref().filter(|_| self.client.is_google()) {
+            call.set("x-goog-if-generation-match", version.as_str())?;
+        }
         if whole {
             call.set(CHECKSUM_MODE, "ENABLED")?;
         }

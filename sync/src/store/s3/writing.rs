@@ -11,6 +11,7 @@ use crate::entry::Kind;
 use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::limits::MAX_ANSWER_BYTES;
+use crate::store::gcs::dialect as google;
 use crate::store::transport::words::NonAscii;
 use crate::store::{Body, Condition, PutRequest, Stored};
 
@@ -32,7 +33,10 @@ impl S3Store {
             stored.left_out = AttributeSet::of(&[AttributeKind::UserMetadata]);
         }
         self.client.collect(&call, answer, MAX_ANSWER_BYTES).await?;
-        Ok(Stored { left_out: stored.left_out.or(headers::left_out(&request.attributes)), ..stored })
+        Ok(Stored {
+            left_out: stored.left_out.or(headers::left_out(&request.attributes, self.client.dialect())),
+            ..stored
+        })
     }
 
     /// A request that makes an object with its attributes but for tags.
@@ -51,7 +55,7 @@ impl S3Store {
             return Err(StoreError::unholdable(self.client.name(), &request.key, reason));
         }
         let mut call = Call::object(method, verb, &request.key, full);
-        headers::write_attributes(&mut call, &request.attributes, self.non_ascii())?;
+        headers::write_attributes(&mut call, &request.attributes, self.non_ascii(), self.client.dialect())?;
         Ok(call)
     }
 
@@ -69,7 +73,8 @@ impl S3Store {
     }
 
     fn non_ascii(&self) -> NonAscii {
-        if self.client.address().is_amazon() { NonAscii::Encoded } else { NonAscii::Raw }
+        let encoded = self.client.address().is_amazon() || self.client.is_google();
+        if encoded { NonAscii::Encoded } else { NonAscii::Raw }
     }
 
     /// Adds what must be there.
@@ -78,6 +83,7 @@ impl S3Store {
         match condition {
             Condition::Always => Ok(()),
             _ if !self.capabilities.conditional => Err(unsupported("write on a condition")),
+            _ if self.client.is_google() => google::set_condition(call, condition),
             Condition::Absent => call.set("if-none-match", "*"),
             Condition::Is(identity) => {
                 let etag = identity.etag.as_ref().ok_or_else(|| unsupported("write on a condition without an ETag"))?;

@@ -55,6 +55,15 @@ impl Answer {
         Ok(whole.map_or(first, BytesMut::freeze))
     }
 
+    /// The body as a stream of however many bytes it has.
+    pub(crate) fn into_chunks(self, store: String, action: String) -> ByteStream {
+        let chunks = stream::try_unfold(self.body, |mut body| async move {
+            let chunk = next_data(&mut body).await?;
+            Ok(chunk.map(|chunk| (chunk, body)))
+        });
+        chunks.map_err(move |failure: Failure| -> StoreError { failure.into_error(&store, &action) }).boxed()
+    }
+
     /// The body as a stream of exactly `len` bytes; any other number ends it with an error.
     pub(crate) fn into_stream(self, len: u64, store: String, action: String) -> ByteStream {
         let chunks = stream::try_unfold((self.body, len), |(mut body, left)| async move {

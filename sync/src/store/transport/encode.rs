@@ -8,6 +8,11 @@ pub(crate) fn path(text: &str) -> String {
     encode(text.as_bytes(), true)
 }
 
+/// The same of bytes that need not be text.
+pub(crate) fn path_bytes(bytes: &[u8]) -> String {
+    encode(bytes, true)
+}
+
 /// A name or value of a query.
 pub(crate) fn query(text: &str) -> String {
     encode(text.as_bytes(), false)
