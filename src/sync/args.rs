@@ -52,6 +52,18 @@ pub(crate) struct SidesArgs {
     /// of objects, and take none from there
     #[arg(long)]
     pub(super) no_posix: bool,
+    /// Between files and objects: what becomes of keys that a disk cannot hold, such as a//b, /a, .. or a beside a/b
+    #[arg(long, value_enum, value_name = "WHAT", default_value = "escape")]
+    pub(super) keys: KeysArg,
+}
+
+/// What becomes of keys that a disk cannot hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KeysArg {
+    /// They are files in .farshore-keys, under names that give the very keys back
+    Escape,
+    /// Each is reported as failed
+    Refuse,
 }
 
 /// `farshore sync`.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use farshore_sync::store::{ListRequest, LocalOptions, LocalStore, MemoryStore, PosixStore, Scheme, StoreAddress};
+use farshore_sync::store::{
+    EscapingStore, ListRequest, LocalOptions, LocalStore, MemoryStore, PosixStore, Scheme, StoreAddress,
+};
 use farshore_sync::{AttributeKind, KeyRange, Remedy, Store, TimeForm};
 
-use super::args::SidesArgs;
+use super::args::{KeysArg, SidesArgs};
 use super::clouds::Cloud;
 use crate::exit::{Exit, Failure};
 
@@ -53,17 +55,24 @@ pub(super) async fn open(args: &SidesArgs, absent: Absent, local: LocalOptions) 
     let directories = [&source, &target].into_iter().filter_map(Place::directory).collect();
     let (source, target) = (source.open(reading)?, target.open(local)?);
     futures::try_join!(reach(&source), reach(&target))?;
-    if args.no_posix {
-        return Ok(Sides { source, target, directories });
-    }
-    Ok(Sides { source: for_files(&source, &target), target: for_files(&target, &source), directories })
+    let sides = Sides { source: between(&source, &target, args), target: between(&target, &source, args), directories };
+    Ok(sides)
 }
 
-/// The store, which keeps what filesystems keep in the metadata of its objects if the other side has files.
-fn for_files(store: &Arc<dyn Store>, other: &Arc<dyn Store>) -> Arc<dyn Store> {
-    let holds_modes = |store: &Arc<dyn Store>| store.capabilities().holds.has(AttributeKind::Mode);
-    let holds_metadata = store.capabilities().holds.has(AttributeKind::UserMetadata);
-    if !holds_metadata || holds_modes(store) || !holds_modes(other) {
+/// The store as it is used beside the other one: where one has files and the other objects, each holds what it could not
+/// hold by itself.
+fn between(store: &Arc<dyn Store>, other: &Arc<dyn Store>, args: &SidesArgs) -> Arc<dyn Store> {
+    let has_files = |store: &Arc<dyn Store>| store.capabilities().holds.has(AttributeKind::Mode);
+    match (has_files(store), has_files(other)) {
+        (true, false) if args.keys == KeysArg::Escape => Arc::new(EscapingStore::over(Arc::clone(store))),
+        (false, true) if !args.no_posix => with_posix(store),
+        _ => Arc::clone(store),
+    }
+}
+
+/// The store, which keeps what filesystems keep in the metadata of its objects, if they have any.
+fn with_posix(store: &Arc<dyn Store>) -> Arc<dyn Store> {
+    if !store.capabilities().holds.has(AttributeKind::UserMetadata) {
         return Arc::clone(store);
     }
     let form = if store.name().starts_with("s3://") { TimeForm::Seconds } else { TimeForm::Rfc3339 };

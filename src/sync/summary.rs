@@ -47,6 +47,7 @@ impl Told<'_> {
         line(counts.vanished, "gone from the source before they were copied");
         line(counts.conflicts, "left to you: symbolic links, which the target does not hold");
         line(counts.not_objects, "left out, for they are sockets, pipes or devices");
+        line(counts.keys_escaped, "copied into .farshore-keys, for a disk cannot hold their keys");
         line(counts.links_not_kept, "copied as files of their own, although they are hard links");
         line(counts.attributes_left_out, "copied without attributes that the target does not hold");
         line(counts.failed, "failed");

@@ -73,6 +73,8 @@ counts! {
     deleted,
     /// Copies in which something of the source's attributes was left out because the target does not hold it.
     attributes_left_out,
+    /// Copies under escaped names, for the target cannot hold their keys.
+    keys_escaped,
     /// Requests that were sent again.
     retries,
 }

@@ -21,6 +21,7 @@ mod gate;
 mod job;
 pub mod journal;
 mod key;
+mod key_escape;
 mod key_range;
 mod likeness;
 pub mod limits;

@@ -358,6 +358,7 @@ impl Copier {
         Counts {
             attributes_left_out: u64::from(!left_out.is_empty()),
             links_not_kept: u64::from(links_lost),
+            keys_escaped: u64::from(stored.escaped),
             ..Counts::default()
         }
     }

@@ -1,18 +1,17 @@
-//! The end of a job: directories get their times, the gate is asked, deletions are carried out, strays are removed.
+//! The end of a job: the gate is asked, deletions are carried out, strays are removed.
 
 use futures::future::FutureExt;
 use futures::stream::{self, StreamExt};
 
-use crate::attributes::{AttributeKind, AttributeSet};
+use crate::attributes::AttributeSet;
 use crate::counts::Counts;
 use crate::error::{Result as StoreResult, StoreError};
 use crate::gate::{Closed, ListingFacts, may_delete};
 use crate::journal::{Deletion, Journal};
 use crate::limits::{CONFIRMED_AT_ONCE, DELETE_BATCH, PAGE_ENTRIES};
 use crate::outcome::{Outcome, What};
-use crate::plan::is_directory;
-use crate::store::CheckedListing;
 
+use super::last_pass::last_pass;
 use super::{Context, JobError, Summary};
 
 /// Ends the job, as far as it is at its end.
@@ -21,15 +20,20 @@ pub(super) async fn finish(context: &Context, journal: &dyn Journal) -> Result<S
     let complete = error.is_none() && journal.is_settled().await?;
     let facts = ListingFacts { complete, counts: journal.counts().await? };
     let closed = if context.options.policy.delete { delete_if_allowed(context, journal, &facts).await? } else { None };
+    let mut linked = 0;
+    if complete {
+        linked = last_pass(context, &journal.counts().await?).await?;
+    }
     if complete && !context.options.dry_run {
         abort_strays(context, journal).await?;
-        give_directories_their_times(context, &journal.counts().await?).await?;
         // With deletions withheld, the same command may go on once they are allowed.
         if closed.is_none() {
             journal.finish().await?;
         }
     }
-    Ok(Summary { counts: journal.counts().await?, complete, closed, error })
+    let mut counts = journal.counts().await?;
+    counts.updated += linked;
+    Ok(Summary { counts, complete, closed, error })
 }
 
 /// Deletes what was planned, if the gate opens; why it stays closed, if it does.
@@ -151,33 +155,4 @@ async fn abort_strays(context: &Context, journal: &dyn Journal) -> Result<(), Jo
             context.copier.retry(|| async { context.copier.abort(&stray.upload).await }).await?;
         }
     }
-}
-
-/// Writing into a directory changes its time, so directories get theirs once nothing is written any more.
-async fn give_directories_their_times(context: &Context, counts: &Counts) -> StoreResult<()> {
-    let copier = &context.copier;
-    let (here, there) = (copier.source.capabilities(), copier.target.capabilities());
-    let both = here.holds.and(there.holds).and(context.options.copy.keep);
-    // Where the target's are objects, nothing that is written changes the times of others.
-    let has_times = both.has(AttributeKind::ModifiedTime) && there.posix_in_metadata.is_none();
-    if !both.has(AttributeKind::Directories) || !has_times {
-        return Ok(());
-    }
-    // Each directory in a store of objects costs a request.
-    if here.posix_in_metadata.is_some() && counts.copied + counts.updated + counts.deleted == 0 {
-        return Ok(());
-    }
-    let listing = CheckedListing::new(copier.source.clone(), context.options.range.clone(), PAGE_ENTRIES);
-    let listing = tokio::sync::Mutex::new(listing);
-    while let Some(page) = copier.retry(|| async { listing.lock().await.next_page().await }).await? {
-        let directories = page.entries.into_iter().filter(is_directory);
-        let matched = stream::iter(directories).map(async |entry| {
-            let compared = (&context.options.policy, &context.can);
-            if let Err(error) = copier.match_directory(&entry, compared).await {
-                tracing::warn!(key = %entry.key, %error, "a directory did not get its attributes");
-            }
-        });
-        matched.buffer_unordered(CONFIRMED_AT_ONCE).collect::<()>().await;
-    }
-    Ok(())
 }

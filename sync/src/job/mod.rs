@@ -4,6 +4,7 @@
 mod act;
 mod feed;
 mod finish;
+mod last_pass;
 mod worker;
 
 use std::sync::Arc;

@@ -186,6 +186,7 @@ impl Held {
             size: Some(self.entry.size),
             checksums: self.entry.checksums.clone(),
             left_out: AttributeSet::NONE,
+            escaped: false,
         }
     }
 }

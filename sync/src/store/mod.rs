@@ -32,6 +32,7 @@ mod capabilities;
 mod checked;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+mod escaping;
 #[cfg(any(test, feature = "contract"))]
 mod faulty;
 pub mod gcs;
@@ -54,6 +55,7 @@ pub use address::{Scheme, StoreAddress};
 pub use body::{Body, ByteRange, ByteStream, read_whole};
 pub use capabilities::{Capabilities, PartLimits, Seek};
 pub use checked::{CheckedListing, CheckedPage};
+pub use escaping::EscapingStore;
 #[cfg(any(test, feature = "contract"))]
 pub use faulty::{Faults, FaultyStore};
 pub use listing::{ListPage, ListRequest, PageEnd, Unlisted};

@@ -62,6 +62,8 @@ pub struct Stored {
     pub checksums: Checksums,
     /// What it holds in general and could not keep of this object, such as an owner that only root may give.
     pub left_out: AttributeSet,
+    /// Whether it is under an escaped name, because the store cannot hold the key.
+    pub escaped: bool,
 }
 
 impl PutRequest {
