@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -107,7 +108,7 @@ impl Worker {
             }
             Broken::Store(error) => {
                 self.context.stop(error);
-                if work.wait_for_all().await.is_err() {
+                if work.context.leaves.load(Ordering::Relaxed) || work.wait_for_all().await.is_err() {
                     work.drop_copies().await;
                 }
                 work.leave().await
