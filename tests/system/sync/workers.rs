@@ -171,7 +171,7 @@ fn limits_hold_for_all_workers_together() {
     let shore = Shore::new("sync-workers-limits", LIMIT);
     let source = shore.mkdir("source");
     // Long enough for the beginning and the end to be small beside it.
-    let (files, bytes) = (scale::pick(1_600, 16_000), 16 << 10);
+    let (files, bytes) = (scale::pick(2_400, 16_000), 16 << 10);
     for number in 0..files {
         fs::write(source.join(format!("file-{number:05}")), hostile::bytes(bytes, number)).unwrap();
     }
@@ -182,9 +182,9 @@ fn limits_hold_for_all_workers_together() {
     let coordinator = team.coordinator();
     let workers: Vec<_> = (0..3).map(|_| team.worker(&["--workers", "2"])).collect();
     let read = || number(&metrics, "farshore_sync_read_bytes_total");
-    wait_until(|| read().is_some_and(|bytes| bytes > (files * bytes as usize) as f64 / 8.0 || bytes > 3e6));
+    wait_until(|| read().is_some_and(|read| read > 1e6));
     let (begun, first) = (Instant::now(), read().unwrap());
-    std::thread::sleep(Duration::from_secs(scale::pick(6, 60)));
+    std::thread::sleep(Duration::from_secs(scale::pick(11, 60)));
     let (took, last) = (begun.elapsed(), read().unwrap());
     let rate = (last - first) / took.as_secs_f64();
     let error = rate / f64::from(limit) - 1.0;
@@ -210,7 +210,7 @@ fn a_worker_that_a_signal_ends_is_not_waited_for() {
     let status = worker.wait(Duration::from_secs(20)).expect("it ends soon");
     assert_eq!(status.code(), Some(INTERRUPTED));
     let other = team.worker(&[]);
-    ends_well(&coordinator, Duration::from_secs(60));
+    ends_well(&coordinator, Duration::from_mins(1));
     ends_well(&other, LIMIT);
     assert_same_for_rsync(&shore.path("source"), &shore.path("target"));
 }
@@ -244,11 +244,13 @@ fn who_shows_a_certificate_of_another_authority_is_refused_at_once() {
         shore.farshore(["sync-worker", &team.address].into_iter().chain(tls.iter().map(String::as_str)))
     };
     // What each side says of itself is of another authority than the other side was told.
-    worker(&wrong).refused(USAGE, "certificate");
     let stranger = [&wrong[..4], &right[4..]].concat();
-    let begun = Instant::now();
-    worker(&stranger).refused(USAGE, "certificate");
-    assert!(begun.elapsed() < Duration::from_secs(60), "it was tried again and again");
+    for refused in [&wrong, &stranger] {
+        let begun = Instant::now();
+        let said = worker(refused);
+        assert!(said.code == Some(USAGE) && said.stderr.contains("check the certificates"), "{said:?}");
+        assert!(begun.elapsed() < Duration::from_mins(1), "it was tried again and again");
+    }
     let said = worker(&right);
     assert_eq!(said.code, Some(0), "{said:?}");
     ends_well(&coordinator, LIMIT);
