@@ -9,8 +9,9 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use farshore_sync::coordinator::{ASK_EVERY, CoordinatorError, Description, Link, LinkOptions, RemoteJournal};
 use farshore_sync::store::{Durability, LocalOptions};
-use farshore_sync::{Allowance, Job, JobOptions, Observer};
+use farshore_sync::{Allowance, Job, JobOptions, Observer, Worked};
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use super::args::{FsyncArg, SyncArgs, SyncWorkerArgs};
 use super::coordinator::token;
@@ -36,6 +37,11 @@ struct Worker {
 /// Runs `farshore sync-worker`.
 pub(crate) async fn sync_worker(args: &SyncWorkerArgs) -> Result<()> {
     let signals = EndSignals::listen()?;
+    let (tell, asked) = watch::channel(false);
+    tokio::spawn(async move {
+        signals.come().await;
+        tell.send_replace(true);
+    });
     let seed = rand::random();
     let link = Link::new(LinkOptions {
         address: args.address.clone(),
@@ -45,16 +51,31 @@ pub(crate) async fn sync_worker(args: &SyncWorkerArgs) -> Result<()> {
         patience: args.reconnect,
         seed,
     })?;
-    tokio::select! {
-        worked = work(args, link, seed) => worked,
-        () = signals.come() => {
-            Err(Failure::error(Exit::Interrupted, "ended by a signal; another worker goes on after the lease"))
-        }
+    let description = tokio::select! {
+        described = link.describe() => described?,
+        () = is_asked(asked.clone()) => return Err(interrupted()),
+    };
+    work(args, link, description, seed, asked).await
+}
+
+/// Returns once a signal has come.
+async fn is_asked(mut asked: watch::Receiver<bool>) {
+    if asked.wait_for(|asked| *asked).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
-async fn work(args: &SyncWorkerArgs, link: Arc<Link>, seed: u64) -> Result<()> {
-    let description = link.describe().await?;
+fn interrupted() -> anyhow::Error {
+    Failure::error(Exit::Interrupted, "ended by a signal; other workers go on with the job")
+}
+
+async fn work(
+    args: &SyncWorkerArgs,
+    link: Arc<Link>,
+    description: Description,
+    seed: u64,
+    asked: watch::Receiver<bool>,
+) -> Result<()> {
     let allowance = Arc::new(Allowance::new(&description.limits));
     let job = job_of(args, &description, seed).await?.within(Arc::clone(&allowance));
     if job.identity().fingerprint != description.fingerprint {
@@ -71,15 +92,17 @@ async fn work(args: &SyncWorkerArgs, link: Arc<Link>, seed: u64) -> Result<()> {
     let worker = Worker { link: Arc::clone(&link), job: description.job, progress: Arc::clone(&progress), allowance };
     let journal = Arc::new(RemoteJournal::new(&link, &description));
     let ended = tokio::select! {
-        ended = job.work(journal, Arc::clone(&progress) as Arc<dyn Observer>) => ended,
+        ended = job.work(journal, Arc::clone(&progress) as Arc<dyn Observer>, is_asked(asked)) => ended,
         error = worker.tell_on() => return Err(error.into()),
     };
     shown.abort();
     measured.abort();
     worker.tell_last().await;
     progress.finish()?;
-    if let Some(error) = ended? {
-        return Err(error.into());
+    match ended? {
+        Worked::Done => {}
+        Worked::Left => return Err(interrupted()),
+        Worked::Stopped(error) => return Err(error.into()),
     }
     let numbers = progress.numbers();
     say(&format!("{} objects copied here, {}", numbers.copied, units::size(numbers.moved_bytes)));

@@ -48,7 +48,7 @@ pub use error::{Remedy, Result, StoreError};
 pub use filter::{Filter, FilterError, FilterSpec, Rule, Shard};
 pub use frontier::{Ended, Frontier, Ticket};
 pub use gate::{Closed, DeletionPolicy, ListingFacts, MaxDelete, may_delete};
-pub use job::{Job, JobError, JobOptions, Summary};
+pub use job::{Job, JobError, JobOptions, Summary, Worked};
 pub use key::{Key, KeyError};
 pub use key_range::{KeyRange, place_after};
 pub use merge::{Merge, Pair, Side, Step};

@@ -7,7 +7,9 @@ mod finish;
 mod last_pass;
 mod worker;
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -78,6 +80,17 @@ pub struct Summary {
     pub error: Option<StoreError>,
 }
 
+/// How the work for another process's job ended.
+#[derive(Debug, Clone)]
+pub enum Worked {
+    /// Every range is finished.
+    Done,
+    /// It was asked to leave; others go on.
+    Left,
+    /// It cannot go on.
+    Stopped(StoreError),
+}
+
 /// Why a job could not run.
 #[derive(Debug, Clone, Error)]
 pub enum JobError {
@@ -99,6 +112,8 @@ pub(crate) struct Context {
     pub(crate) splits: bool,
     /// Where copies are made that wait for disks.
     pub(crate) waiting: Option<WaitingThreads>,
+    /// Whether copies are dropped when it ends early, for it must end soon.
+    pub(crate) leaves: AtomicBool,
     /// What ends the job early: the first of them.
     stopped: Mutex<Option<StoreError>>,
 }
@@ -183,15 +198,26 @@ impl Job {
         finish::finish(&context, journal.as_ref()).await
     }
 
-    /// Works for a job that another process has, until every range is finished or this one cannot go on: why, if so.
+    /// Works for a job that another process has, until every range is finished, this one cannot go on, or it is asked to
+    /// leave; then it tells what is settled and gives back what it has.
     pub async fn work(
         &self,
         journal: Arc<dyn WorkerJournal>,
         observer: Arc<dyn Observer>,
-    ) -> Result<Option<StoreError>, JobError> {
+        asked: impl Future<Output = ()>,
+    ) -> Result<Worked, JobError> {
         let context = Arc::new(self.context(journal, observer)?);
-        context.work().await?;
-        Ok(context.stopped())
+        let mut working = pin!(context.work());
+        tokio::select! {
+            worked = &mut working => worked?,
+            () = asked => {
+                context.leaves.store(true, Ordering::Relaxed);
+                context.stop(StoreError::unavailable("this process", "go on", &"it was asked to end"));
+                working.await?;
+                return Ok(Worked::Left);
+            }
+        }
+        Ok(context.stopped().map_or(Worked::Done, Worked::Stopped))
     }
 
     fn context(&self, journal: Arc<dyn WorkerJournal>, observer: Arc<dyn Observer>) -> Result<Context, StoreError> {
@@ -217,8 +243,8 @@ impl Job {
             let threads = WaitingThreads::start(calls.min(self.options.target_pace.most_at_once));
             threads.map_err(|error| StoreError::unavailable("this machine", "start threads", &error))
         });
-        let (waiting, stopped) = (waiting.transpose()?, Mutex::new(None));
-        Ok(Context { copier, options: self.options.clone(), can, splits, waiting, stopped })
+        let (waiting, leaves, stopped) = (waiting.transpose()?, AtomicBool::new(false), Mutex::new(None));
+        Ok(Context { copier, options: self.options.clone(), can, splits, waiting, leaves, stopped })
     }
 }
 

@@ -145,23 +145,49 @@ fn job(source: &Arc<MemoryStore>, target: &Arc<Slow>, seed: u64) -> Job {
 }
 
 #[tokio::test]
-async fn a_worker_that_its_journal_does_not_hear_drops_its_copies_before_another_makes_them() {
+async fn a_worker_that_is_asked_to_leave_gives_back_what_it_has_at_once() {
     let source = Arc::new(MemoryStore::objects("source").with_capabilities(|can| can.max_copy_bytes = 0));
     let request = PutRequest::object(Key::try_from("key").unwrap(), 3);
-    source.put(&request, Body::Whole(Bytes::from_static(b"old"))).await.unwrap();
-    let target = Arc::new(Slow {
+    source.put(&request, Body::Whole(Bytes::from_static(b"new"))).await.unwrap();
+    let target = slow();
+    let directory = tempfile::tempdir().unwrap();
+    let url = farshore_meta::engine::EngineUrl::embedded(directory.path());
+    let engine = url.create(&farshore_meta::engine::EmbeddedOptions::default()).await.unwrap();
+    let job = job(&source, &target, 1);
+    let options = JournalOptions { lease: Duration::from_mins(1), ..JournalOptions::new(Sharing::Shared) };
+    let journal = Arc::new(EngineJournal::new(engine, options));
+    journal.open(&job.identity()).await.unwrap();
+    let begun = Arc::clone(&target);
+    let asked = async move { begun.begun.notified().await };
+    let worked = job.work(Arc::clone(&journal) as Arc<dyn WorkerJournal>, Arc::new(Silent), asked).await.unwrap();
+    assert!(matches!(worked, Worked::Left));
+    assert_eq!(target.ended.load(Ordering::SeqCst), 0, "what ran was dropped");
+    let another = journal.claim(&WorkerId("another".to_owned())).await.unwrap();
+    assert!(matches!(another, Claim::Range(_)), "it is not waited for: {another:?}");
+}
+
+fn slow() -> Arc<Slow> {
+    Arc::new(Slow {
         store: MemoryStore::objects("target"),
         writes: AtomicUsize::new(0),
         begun: Notify::new(),
         ended: AtomicUsize::new(0),
-    });
+    })
+}
+
+#[tokio::test]
+async fn a_worker_that_its_journal_does_not_hear_drops_its_copies_before_another_makes_them() {
+    let source = Arc::new(MemoryStore::objects("source").with_capabilities(|can| can.max_copy_bytes = 0));
+    let request = PutRequest::object(Key::try_from("key").unwrap(), 3);
+    source.put(&request, Body::Whole(Bytes::from_static(b"old"))).await.unwrap();
+    let target = slow();
     let directory = tempfile::tempdir().unwrap();
     let url = farshore_meta::engine::EngineUrl::embedded(directory.path());
     let engine = url.create(&farshore_meta::engine::EmbeddedOptions::default()).await.unwrap();
     let (one, two) = (job(&source, &target, 1), job(&source, &target, 2));
     let line = Arc::new(Line { journal: journal(&engine, &one).await, cut: false.into(), mended: Notify::new() });
     let behind = Arc::clone(&line);
-    let first = tokio::spawn(async move { one.work(behind, Arc::new(Silent)).await });
+    let first = tokio::spawn(async move { one.work(behind, Arc::new(Silent), std::future::pending()).await });
     target.begun.notified().await;
     line.cut.store(true, Ordering::SeqCst);
 
@@ -170,7 +196,7 @@ async fn a_worker_that_its_journal_does_not_hear_drops_its_copies_before_another
     assert!(summary.is_clean() && summary.counts.copied == 1, "{summary:?}");
     line.cut.store(false, Ordering::SeqCst);
     line.mended.notify_waiters();
-    assert!(first.await.unwrap().unwrap().is_none(), "it hears that all is done");
+    assert!(matches!(first.await.unwrap().unwrap(), Worked::Done), "it hears that all is done");
     assert_eq!((target.writes.load(Ordering::SeqCst), target.ended.load(Ordering::SeqCst)), (2, 1));
     let bytes: Vec<Bytes> = target.store.snapshot().into_values().map(|(_, bytes)| bytes).collect();
     assert_eq!(bytes, [Bytes::from_static(b"new")]);

@@ -1,8 +1,11 @@
 //! A worker: claims a range, lists it on both sides, merges, decides, copies, and tells the journal of its frontier.
 
-use std::pin::pin;
+mod claim;
+mod sharing;
+
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -13,20 +16,15 @@ use super::act::{account, act, bytes_of, key_of, listed, sides, tell};
 use super::feed::{Fed, Feed};
 use crate::counts::Counts;
 use crate::entry::Entry;
-use crate::error::{Result as StoreResult, StoreError};
+use crate::error::StoreError;
 use crate::frontier::{Ended, Frontier, Ticket};
 use crate::journal::{Claim, ClaimedRange, Deletion, Failure, JournalError, Result, WorkerId};
-use crate::key::Key;
-use crate::key_range::{KeyRange, place_after};
 use crate::limits::{
-    CLAIM_PAUSE, COPIES_AT_ONCE, COPY_AHEAD_BYTES, FEW_KEYS, FRONTIER_KEYS, LONGEST_CLAIM_PAUSE, READ_HERE_BYTES,
-    SETTLE_INTERVAL, SETTLE_KEYS, SPLIT_INTERVAL, SPLIT_PAGES,
+    CLAIM_PAUSE, COPIES_AT_ONCE, COPY_AHEAD_BYTES, FRONTIER_KEYS, LONGEST_CLAIM_PAUSE, READ_HERE_BYTES, SPLIT_INTERVAL,
 };
 use crate::merge::{Merge, Pair, Side, Step};
 use crate::outcome::What;
 use crate::plan::{Decision, decide};
-use crate::split::{Split, Splitter};
-use crate::store::ListRequest;
 
 /// One of a job's workers.
 pub(super) struct Worker {
@@ -53,8 +51,8 @@ struct RangeWork {
     /// When the call began by which the journal last heard of this claim.
     heard_at: Instant,
     pages: u32,
-    /// When it was last looked whether others want a part of the range.
-    looked_at: Instant,
+    /// When it was last looked whether others want a part of the range: at first once anything of it is listed.
+    looked_at: Option<Instant>,
 }
 
 /// Why the work on a range ended before its end.
@@ -107,7 +105,7 @@ impl Worker {
             }
             Broken::Store(error) => {
                 self.context.stop(error);
-                if work.wait_for_all().await.is_err() {
+                if work.context.leaves.load(Ordering::Relaxed) || work.wait_for_all().await.is_err() {
                     work.drop_copies().await;
                 }
                 work.leave().await
@@ -133,7 +131,7 @@ impl RangeWork {
             settled_at: Instant::now(),
             heard_at,
             pages: 0,
-            looked_at: Instant::now(),
+            looked_at: None,
         }
     }
 
@@ -317,177 +315,4 @@ impl RangeWork {
         }
         Ok(())
     }
-
-    /// Tells the journal of the frontier, often enough to keep the claim and little enough to fit a transaction.
-    async fn settle_if_due(&mut self) -> std::result::Result<(), Broken> {
-        while self.frontier.is_full() {
-            self.settle().await?;
-        }
-        if self.frontier.keys() < SETTLE_KEYS && self.settled_at.elapsed() < self.settle_interval() {
-            return Ok(());
-        }
-        self.settle().await
-    }
-
-    async fn settle(&mut self) -> std::result::Result<(), Broken> {
-        self.settled_at = Instant::now();
-        let Some(settled) = self.frontier.take() else { return self.renew().await };
-        self.flush_held().await?;
-        let (context, claimed) = (Arc::clone(&self.context), self.claimed.clone());
-        let left = self.held(context.journal().settle(&claimed, settled)).await?;
-        self.claimed = left.ok_or(Broken::Journal(JournalError::Lost))?;
-        Ok(())
-    }
-
-    async fn renew(&mut self) -> std::result::Result<(), Broken> {
-        let (context, claimed) = (Arc::clone(&self.context), self.claimed.clone());
-        self.held(context.journal().renew(&claimed)).await
-    }
-
-    /// Makes what was put durable, and keeps the claim however long that takes.
-    async fn flush_held(&mut self) -> std::result::Result<(), Broken> {
-        let context = Arc::clone(&self.context);
-        let mut flushed = pin!(flush(&context));
-        loop {
-            tokio::select! {
-                flushed = &mut flushed => return flushed.map_err(Broken::Store),
-                () = tokio::time::sleep(self.settle_interval()) => {}
-            }
-            self.renew().await?;
-        }
-    }
-
-    /// A call that keeps the claim.
-    async fn held<T>(&mut self, call: impl Future<Output = Result<T>>) -> std::result::Result<T, Broken> {
-        let began = Instant::now();
-        let answer = self.within_lease(call).await?;
-        self.heard_at = began;
-        Ok(answer)
-    }
-
-    /// What is waited for while copies run. A journal that was not heard for the claim's lease may have given it away,
-    /// so the claim counts as lost.
-    async fn within_lease<T>(&self, call: impl Future<Output = Result<T>>) -> std::result::Result<T, Broken> {
-        let Some(lease) = self.context.journal().lease() else { return call.await.map_err(Broken::Journal) };
-        // A tenth is left for what runs here to be dropped.
-        let until = self.heard_at + lease * 9 / 10;
-        let answer = tokio::time::timeout_at(until.into(), call).await;
-        answer.map_err(|_| Broken::Journal(JournalError::Lost))?.map_err(Broken::Journal)
-    }
-
-    /// How often the journal hears of this claim: three times within its lease.
-    fn settle_interval(&self) -> Duration {
-        self.context.journal().lease().map_or(SETTLE_INTERVAL, |lease| SETTLE_INTERVAL.min(lease / 4))
-    }
-
-    /// The range is done: all its keys are settled.
-    async fn finish(mut self) -> Result<()> {
-        match self.flush_held().await {
-            Ok(()) => {}
-            Err(Broken::Journal(JournalError::Lost)) => return Ok(()),
-            Err(Broken::Journal(error)) => return Err(error),
-            Err(Broken::Store(error)) => self.context.stop(error),
-        }
-        if self.context.is_stopped() {
-            return self.leave().await;
-        }
-        let settled = std::mem::take(&mut self.frontier).finish();
-        match self.context.journal().settle(&self.claimed, settled).await {
-            Err(JournalError::Lost) => Ok(()),
-            settled => settled.map(drop),
-        }
-    }
-
-    /// The job ends before the range does: what is settled is told, the rest is given back.
-    async fn leave(mut self) -> Result<()> {
-        let told = match flush(&self.context).await {
-            Ok(()) => self.tell_the_rest().await,
-            Err(_) => Ok(()),
-        };
-        let released = match told {
-            Ok(()) => self.context.journal().release(&self.claimed).await,
-            told => told,
-        };
-        match released {
-            Err(JournalError::Lost) => Ok(()),
-            released => released,
-        }
-    }
-
-    async fn tell_the_rest(&mut self) -> Result<()> {
-        while let Some(settled) = self.frontier.take() {
-            let left = self.context.journal().settle(&self.claimed, settled).await?;
-            self.claimed = left.ok_or(JournalError::Lost)?;
-        }
-        Ok(())
-    }
-
-    /// Looks whether others wait, often enough that they do not wait long.
-    async fn split_if_due(&mut self) -> std::result::Result<(), Broken> {
-        let is_due = self.pages >= SPLIT_PAGES || self.looked_at.elapsed() >= SPLIT_INTERVAL;
-        if !self.context.splits || !is_due {
-            return Ok(());
-        }
-        (self.pages, self.looked_at) = (0, Instant::now());
-        self.split_if_wanted().await
-    }
-
-    /// Gives the upper part of what is not listed, or else of what has not begun, to a worker that waits.
-    async fn split_if_wanted(&mut self) -> std::result::Result<(), Broken> {
-        let context = Arc::clone(&self.context);
-        if !self.within_lease(context.journal().wants_ranges()).await? {
-            return Ok(());
-        }
-        let found = self.within_lease(async { Ok(self.place_to_split().await) }).await?;
-        let Some(at) = found.map_err(Broken::Store)? else { return Ok(()) };
-        let claimed = self.claimed.clone();
-        self.claimed = self.held(context.journal().split(&claimed, &at)).await?;
-        self.end = self.claimed.range.end().cloned();
-        if let Some(end) = &self.end {
-            self.merge.narrow(end);
-        }
-        Ok(())
-    }
-
-    async fn place_to_split(&self) -> StoreResult<Option<Bytes>> {
-        let Some(last) = self.merge.last_key() else { return Ok(None) };
-        let rest = KeyRange::new(place_after(last), self.end.clone());
-        let beyond = self.find_split(&rest).await?;
-        Ok(beyond.or_else(|| self.merge.middle_key(FEW_KEYS).map(Key::to_bytes)))
-    }
-
-    async fn find_split(&self, rest: &KeyRange) -> StoreResult<Option<Bytes>> {
-        let mut splitter = Splitter::new(rest);
-        let mut step = splitter.start();
-        loop {
-            step = match step {
-                Split::No => return Ok(None),
-                Split::At(at) => return Ok(Some(at)),
-                Split::Probe(range) => {
-                    let first = self.first_key(&range).await?;
-                    splitter.found(first.as_ref(), &range)
-                }
-            };
-        }
-    }
-
-    /// The first key of a range on either side. It decides where to split and nothing else.
-    async fn first_key(&self, range: &KeyRange) -> StoreResult<Option<Key>> {
-        let request = ListRequest { limit: 1, ..ListRequest::first(range.clone()) };
-        let copier = &self.context.copier;
-        let (source, target) = futures::try_join!(
-            copier.retry(|| async { copier.source.list(&request).await }),
-            copier.retry(|| async { copier.target.list(&request).await }),
-        )?;
-        let keys = source.entries.into_iter().chain(target.entries).map(|entry| entry.key);
-        Ok(keys.filter(|key| range.contains(key.as_bytes())).min())
-    }
-}
-
-/// What was put is durable before the journal calls it settled.
-async fn flush(context: &Context) -> StoreResult<()> {
-    if context.options.dry_run {
-        return Ok(());
-    }
-    context.copier.retry(|| async { context.copier.target.flush().await }).await
 }

@@ -10,13 +10,14 @@ use crate::process::Process;
 use crate::shore::Shore;
 
 /// After which silence a worker is taken for dead.
-pub(super) const LEASE: &str = "1500ms";
+const LEASE: &str = "1500ms";
 
 /// A job that is shared.
 pub(super) struct Team<'s> {
     pub(super) shore: &'s Shore,
     sides: [String; 2],
     pub(super) address: String,
+    lease: &'static str,
     /// What else the coordinator is told.
     more: Vec<String>,
     started: std::cell::Cell<usize>,
@@ -28,15 +29,20 @@ impl<'s> Team<'s> {
             shore,
             sides: [from.to_owned(), to.to_owned()],
             address: format!("127.0.0.1:{}", ports::free()),
+            lease: LEASE,
             more: more.iter().map(ToString::to_string).collect(),
             started: std::cell::Cell::new(0),
         }
     }
 
+    pub(super) fn with_lease(self, lease: &'static str) -> Self {
+        Self { lease, ..self }
+    }
+
     /// Starts the coordinator, or starts it again.
     pub(super) fn coordinator(&self) -> Process {
         let [from, to] = &self.sides;
-        let args = ["sync", from, to, "--json", "--coordinator", &self.address, "--lease", LEASE];
+        let args = ["sync", from, to, "--json", "--coordinator", &self.address, "--lease", self.lease];
         self.start("coordinator", args.iter().copied().chain(self.more.iter().map(String::as_str)))
     }
 

@@ -1,0 +1,129 @@
+//! How a worker keeps its claim on a range, and ends it: the journal hears of its frontier in time, and copies do not
+//! outlive what it was heard of last.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::Context;
+use super::{Broken, RangeWork};
+use crate::error::Result as StoreResult;
+use crate::journal::{JournalError, Result};
+use crate::limits::{SETTLE_INTERVAL, SETTLE_KEYS};
+
+impl RangeWork {
+    /// Tells the journal of the frontier, often enough to keep the claim and little enough to fit a transaction.
+    pub(super) async fn settle_if_due(&mut self) -> std::result::Result<(), Broken> {
+        while self.frontier.is_full() {
+            self.settle().await?;
+        }
+        if self.frontier.keys() < SETTLE_KEYS && self.settled_at.elapsed() < self.settle_interval() {
+            return Ok(());
+        }
+        self.settle().await
+    }
+
+    async fn settle(&mut self) -> std::result::Result<(), Broken> {
+        self.settled_at = Instant::now();
+        let Some(settled) = self.frontier.take() else { return self.renew().await };
+        self.flush_held().await?;
+        let (context, claimed) = (Arc::clone(&self.context), self.claimed.clone());
+        let left = self.held(context.journal().settle(&claimed, settled)).await?;
+        self.claimed = left.ok_or(Broken::Journal(JournalError::Lost))?;
+        Ok(())
+    }
+
+    async fn renew(&mut self) -> std::result::Result<(), Broken> {
+        let (context, claimed) = (Arc::clone(&self.context), self.claimed.clone());
+        self.held(context.journal().renew(&claimed)).await
+    }
+
+    /// Makes what was put durable, and keeps the claim however long that takes.
+    async fn flush_held(&mut self) -> std::result::Result<(), Broken> {
+        let context = Arc::clone(&self.context);
+        let mut flushed = pin!(flush(&context));
+        loop {
+            tokio::select! {
+                flushed = &mut flushed => return flushed.map_err(Broken::Store),
+                () = tokio::time::sleep(self.settle_interval()) => {}
+            }
+            self.renew().await?;
+        }
+    }
+
+    /// A call that keeps the claim.
+    pub(super) async fn held<T>(&mut self, call: impl Future<Output = Result<T>>) -> std::result::Result<T, Broken> {
+        let began = Instant::now();
+        let answer = self.within_lease(call).await?;
+        self.heard_at = began;
+        Ok(answer)
+    }
+
+    /// What is waited for while copies run. A journal that was not heard for the claim's lease may have given it away,
+    /// so the claim counts as lost.
+    pub(super) async fn within_lease<T>(
+        &self,
+        call: impl Future<Output = Result<T>>,
+    ) -> std::result::Result<T, Broken> {
+        let Some(lease) = self.context.journal().lease() else { return call.await.map_err(Broken::Journal) };
+        // A tenth is left for what runs here to be dropped.
+        let until = self.heard_at + lease * 9 / 10;
+        let answer = tokio::time::timeout_at(until.into(), call).await;
+        answer.map_err(|_| Broken::Journal(JournalError::Lost))?.map_err(Broken::Journal)
+    }
+
+    /// How often the journal hears of this claim: three times within its lease.
+    pub(super) fn settle_interval(&self) -> Duration {
+        self.context.journal().lease().map_or(SETTLE_INTERVAL, |lease| SETTLE_INTERVAL.min(lease / 4))
+    }
+
+    /// The range is done: all its keys are settled.
+    pub(super) async fn finish(mut self) -> Result<()> {
+        match self.flush_held().await {
+            Ok(()) => {}
+            Err(Broken::Journal(JournalError::Lost)) => return Ok(()),
+            Err(Broken::Journal(error)) => return Err(error),
+            Err(Broken::Store(error)) => self.context.stop(error),
+        }
+        if self.context.is_stopped() {
+            return self.leave().await;
+        }
+        let settled = std::mem::take(&mut self.frontier).finish();
+        match self.context.journal().settle(&self.claimed, settled).await {
+            Err(JournalError::Lost) => Ok(()),
+            settled => settled.map(drop),
+        }
+    }
+
+    /// The job ends before the range does: what is settled is told, the rest is given back.
+    pub(super) async fn leave(mut self) -> Result<()> {
+        let told = match flush(&self.context).await {
+            Ok(()) => self.tell_the_rest().await,
+            Err(_) => Ok(()),
+        };
+        let released = match told {
+            Ok(()) => self.context.journal().release(&self.claimed).await,
+            told => told,
+        };
+        match released {
+            Err(JournalError::Lost) => Ok(()),
+            released => released,
+        }
+    }
+
+    async fn tell_the_rest(&mut self) -> Result<()> {
+        while let Some(settled) = self.frontier.take() {
+            let left = self.context.journal().settle(&self.claimed, settled).await?;
+            self.claimed = left.ok_or(JournalError::Lost)?;
+        }
+        Ok(())
+    }
+}
+
+/// What was put is durable before the journal calls it settled.
+async fn flush(context: &Context) -> StoreResult<()> {
+    if context.options.dry_run {
+        return Ok(());
+    }
+    context.copier.retry(|| async { context.copier.target.flush().await }).await
+}

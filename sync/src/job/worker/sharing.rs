@@ -1,0 +1,78 @@
+//! How a worker shares its range: when others wait, it gives away the upper part of what has not begun.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::{Broken, RangeWork};
+use crate::error::Result as StoreResult;
+use crate::key::Key;
+use crate::key_range::{KeyRange, place_after};
+use crate::limits::{FEW_KEYS, SPLIT_INTERVAL, SPLIT_PAGES};
+use crate::split::{Split, Splitter};
+use crate::store::ListRequest;
+
+impl RangeWork {
+    /// Looks whether others wait, often enough that they do not wait long.
+    pub(super) async fn split_if_due(&mut self) -> std::result::Result<(), Broken> {
+        let is_due =
+            self.looked_at.is_none_or(|looked| looked.elapsed() >= SPLIT_INTERVAL) || self.pages >= SPLIT_PAGES;
+        if !self.context.splits || !is_due || self.merge.last_key().is_none() {
+            return Ok(());
+        }
+        (self.pages, self.looked_at) = (0, Some(Instant::now()));
+        self.split_if_wanted().await
+    }
+
+    /// Gives the upper part of what is not listed, or else of what has not begun, to a worker that waits.
+    async fn split_if_wanted(&mut self) -> std::result::Result<(), Broken> {
+        let context = Arc::clone(&self.context);
+        if !self.within_lease(context.journal().wants_ranges()).await? {
+            return Ok(());
+        }
+        let found = self.within_lease(async { Ok(self.place_to_split().await) }).await?;
+        let Some(at) = found.map_err(Broken::Store)? else { return Ok(()) };
+        let claimed = self.claimed.clone();
+        self.claimed = self.held(context.journal().split(&claimed, &at)).await?;
+        self.end = self.claimed.range.end().cloned();
+        if let Some(end) = &self.end {
+            self.merge.narrow(end);
+        }
+        Ok(())
+    }
+
+    async fn place_to_split(&self) -> StoreResult<Option<Bytes>> {
+        let Some(last) = self.merge.last_key() else { return Ok(None) };
+        let rest = KeyRange::new(place_after(last), self.end.clone());
+        let beyond = self.find_split(&rest).await?;
+        Ok(beyond.or_else(|| self.merge.middle_key(FEW_KEYS).map(Key::to_bytes)))
+    }
+
+    async fn find_split(&self, rest: &KeyRange) -> StoreResult<Option<Bytes>> {
+        let mut splitter = Splitter::new(rest);
+        let mut step = splitter.start();
+        loop {
+            step = match step {
+                Split::No => return Ok(None),
+                Split::At(at) => return Ok(Some(at)),
+                Split::Probe(range) => {
+                    let first = self.first_key(&range).await?;
+                    splitter.found(first.as_ref(), &range)
+                }
+            };
+        }
+    }
+
+    /// The first key of a range on either side. It decides where to split and nothing else.
+    async fn first_key(&self, range: &KeyRange) -> StoreResult<Option<Key>> {
+        let request = ListRequest { limit: 1, ..ListRequest::first(range.clone()) };
+        let copier = &self.context.copier;
+        let (source, target) = futures::try_join!(
+            copier.retry(|| async { copier.source.list(&request).await }),
+            copier.retry(|| async { copier.target.list(&request).await }),
+        )?;
+        let keys = source.entries.into_iter().chain(target.entries).map(|entry| entry.key);
+        Ok(keys.filter(|key| range.contains(key.as_bytes())).min())
+    }
+}
