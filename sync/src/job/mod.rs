@@ -211,8 +211,8 @@ impl Job {
         tokio::select! {
             worked = &mut working => worked?,
             () = asked => {
-                context.leaves.store(true, Ordering::Relaxed);
                 context.stop(StoreError::unavailable("this process", "go on", &"it was asked to end"));
+                context.leaves.store(true, Ordering::Relaxed);
                 working.await?;
                 return Ok(Worked::Left);
             }
@@ -266,6 +266,11 @@ impl Context {
     /// Why the job ends early, if it does.
     pub(crate) fn stopped(&self) -> Option<StoreError> {
         self.stopped.lock().clone()
+    }
+
+    /// Why the job ends, if what runs is to be dropped for it.
+    pub(crate) fn leaving(&self) -> Option<StoreError> {
+        self.leaves.load(Ordering::Relaxed).then(|| self.stopped()).flatten()
     }
 
     pub(crate) fn is_stopped(&self) -> bool {

@@ -4,7 +4,6 @@ mod claim;
 mod sharing;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -105,7 +104,7 @@ impl Worker {
             }
             Broken::Store(error) => {
                 self.context.stop(error);
-                if work.context.leaves.load(Ordering::Relaxed) || work.wait_for_all().await.is_err() {
+                if work.wait_for_all().await.is_err() {
                     work.drop_copies().await;
                 }
                 work.leave().await
@@ -291,6 +290,9 @@ impl RangeWork {
 
     /// Waits for a copy, or until the journal should hear that this worker lives.
     async fn wait_for_one(&mut self) -> std::result::Result<(), Broken> {
+        if let Some(stopped) = self.context.leaving() {
+            return Err(Broken::Store(stopped));
+        }
         let interval = self.settle_interval().min(SPLIT_INTERVAL);
         tokio::select! {
             copied = self.copies.join_next() => {
