@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use farshore_meta::{
-    Attr, AttrChange, DirectoryEntry, Expected, Extent, FsError, Ino, InodeState, Name, NewInode, Placed, Result,
-    Whole, Xattr,
+    Attr, AttrChange, Contents, DirectoryEntry, Expected, Extent, FsError, Ino, InodeState, Name, NewInode, Placed,
+    Result, Whole, Xattr,
 };
 
 use crate::volume::Volume;
@@ -37,6 +37,15 @@ impl Volume {
     /// `Stale` when it is in another state.
     pub async fn read_state(&self, state: &InodeState, offset: u64, len: u32) -> Result<Bytes> {
         self.reader.read_state(state, offset, len).await
+    }
+
+    /// Where all bytes of a file are that is in this state.
+    ///
+    /// # Errors
+    /// `Stale` when it is in another state.
+    pub async fn contents_of(&self, state: &InodeState) -> Result<Contents> {
+        let (attr, contents) = self.tree.contents(state.ino, 0, state.size).await?;
+        if InodeState::of(state.ino, &attr) == *state { Ok(contents) } else { Err(FsError::Stale) }
     }
 
     /// Begins to store a file's contents; with `sparse`, runs of zeros become holes.

@@ -85,7 +85,7 @@ impl WholeWriter {
         if self.stored.len > MAX_FILE_BYTES {
             return Err(FsError::FileTooLarge);
         }
-        let Some(piece) = piece(offset, bytes, self.sparse) else { return Ok(()) };
+        let Some(piece) = piece(offset, &bytes, self.sparse) else { return Ok(()) };
         while self.uploads.len() >= UPLOADS_AT_ONCE {
             self.take_first().await?;
         }
@@ -110,18 +110,20 @@ impl WholeWriter {
 }
 
 /// What of the bytes is to be stored: all of them, or what is between long runs of zeros.
-fn piece(offset: u64, bytes: Bytes, sparse: bool) -> Option<Piece> {
+fn piece(offset: u64, bytes: &Bytes, sparse: bool) -> Option<Piece> {
     if bytes.is_empty() {
         return None;
     }
-    let runs = if sparse { data_runs(&bytes) } else { vec![(0, bytes.len())] };
+    let runs = if sparse { data_runs(bytes) } else { vec![(0, bytes.len())] };
     let kept: usize = runs.iter().map(|(_, len)| len).sum();
     let data = match runs.as_slice() {
         [] => return None,
         [(start, len)] => bytes.slice(*start..start + len),
         _ => {
             let mut data = BytesMut::with_capacity(kept);
-            runs.iter().for_each(|(start, len)| data.extend_from_slice(&bytes[*start..start + len]));
+            for (start, len) in &runs {
+                data.extend_from_slice(&bytes[*start..start + len]);
+            }
             data.freeze()
         }
     };
@@ -156,11 +158,11 @@ mod tests {
         bytes[3 * HOLE_BYTES] = 2;
         bytes[4 * HOLE_BYTES] = 3;
         let bytes = Bytes::from(bytes);
-        let sparse = piece(100, bytes.clone(), true).unwrap();
+        let sparse = piece(100, &bytes, true).unwrap();
         let page = HOLE_BYTES as u32;
         assert_eq!(sparse.runs, [(100 + 4096, page), (100 + 3 * 4096, 2 * page)]);
         assert_eq!(sparse.data.len(), 3 * HOLE_BYTES);
-        assert_eq!(piece(0, bytes.clone(), false).unwrap().data, bytes);
-        assert!(piece(0, Bytes::from(vec![0; 9_000]), true).is_none() && piece(0, Bytes::new(), false).is_none());
+        assert_eq!(piece(0, &bytes, false).unwrap().data, bytes);
+        assert!(piece(0, &Bytes::from(vec![0; 9_000]), true).is_none() && piece(0, &Bytes::new(), false).is_none());
     }
 }

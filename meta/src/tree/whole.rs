@@ -131,7 +131,9 @@ async fn put_extents(txn: &mut Txn, ino: Ino, extents: &[Extent], attr: &mut Att
         return Err(FsError::Invalid("more extents than one transaction takes"));
     }
     let mut changes = ExtentChanges::default();
-    extents.iter().for_each(|extent| changes.put(*extent));
+    for extent in extents {
+        changes.put(*extent);
+    }
     changes.apply(txn, ino, attr).await
 }
 

@@ -112,7 +112,7 @@ impl StoreAddress {
         let end = place[scheme..].find("//").map_or(place.len(), |at| scheme + at);
         let path = place[end..].strip_prefix("//").unwrap_or_default();
         // A URL of an engine is decoded by who reads it.
-        let meta = if scheme > 0 { place[..end].as_bytes().to_vec() } else { unescape(&place[..end])? };
+        let meta = if scheme > 0 { place.as_bytes()[..end].to_vec() } else { unescape(&place[..end])? };
         let meta = String::from_utf8(meta).map_err(|_| StoreError::invalid(shown, "META is not UTF-8"))?;
         if meta.is_empty() || meta.contains('\0') {
             return Err(StoreError::invalid(shown, "write farshore://META//path, where META is a volume's metadata"));

@@ -13,6 +13,7 @@ mod reading;
 mod walk;
 mod writing;
 
+use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +29,8 @@ pub use self::inode::Owner;
 use self::place::Place;
 use self::walk::Walk;
 use super::{
-    Body, Capabilities, ListPage, ListRequest, PageEnd, PartLimits, PartPage, PartRequest, PutRequest, ReadRequest,
-    Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage,
+    Body, Capabilities, CopyRequest, ListPage, ListRequest, PageEnd, PartLimits, PartPage, PartRequest, PutRequest,
+    ReadRequest, Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage,
 };
 use crate::attributes::{AttributeKind, AttributeSet, Attributes};
 use crate::entry::{Identity, Kind, Object};
@@ -199,10 +200,17 @@ fn capabilities(volume: &Volume) -> Capabilities {
         parts: writable.then_some(parts),
         holds: AttributeSet::of(&all),
         conditional: true,
+        max_copy_bytes: if writable { MAX_FILE_BYTES } else { 0 },
         lists_source_times: true,
         time_precision_ns: 1,
         ..Capabilities::read_only()
     }
+}
+
+/// The other store, if it is a directory of the very same volume.
+fn of_same_volume<'s>(own: &VolumeStore, other: &'s dyn Store) -> Option<&'s VolumeStore> {
+    let other: &dyn Any = other;
+    other.downcast_ref::<VolumeStore>().filter(|other| Arc::ptr_eq(&own.volume, &other.volume))
 }
 
 #[async_trait]
@@ -276,6 +284,17 @@ impl Store for VolumeStore {
         self.parts_page(upload, after).await
     }
 
+    fn copies_from(&self, source: &dyn Store) -> bool {
+        of_same_volume(self, source).is_some()
+    }
+
+    async fn copy(&self, source: &dyn Store, request: &CopyRequest) -> Result<Stored> {
+        self.expect_writable(|| format!("copy {}", request.source))?;
+        let source = of_same_volume(self, source);
+        let source = source.ok_or_else(|| self.cannot(format!("copy {} from there by itself", request.source)))?;
+        self.copy_within(source, request).await
+    }
+
     async fn link(&self, existing: &Key, new: &Key) -> Result<()> {
         self.expect_writable(|| format!("link {new}"))?;
         self.link_name(existing, new).await
@@ -298,5 +317,7 @@ impl Store for VolumeStore {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod support;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use farshore_meta::{FsError, Ino, NewInode, Xattr};
 
 use super::place::Place;
+use super::writing::stored;
 use super::{VolumeStore, failure, inode};
 use crate::attributes::Attributes;
 use crate::checksum::Checksums;
@@ -72,7 +73,7 @@ impl VolumeStore {
         let (whole, left_out) = self.whole(request);
         let named = self.volume.name(ino, parent, &place.name, &whole, &expected).await;
         let placed = named.map_err(|error| self.write_failed(&upload.key, &error))?;
-        Ok(self.stored(&placed, left_out))
+        Ok(stored(&placed, left_out))
     }
 
     /// Fails unless those parts are here and make up the object.

@@ -11,7 +11,7 @@ use crate::attributes::{AttributeSet, Attributes};
 use crate::entry::{Identity, Kind};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
-use crate::store::{Body, Condition, PutRequest, Stored, read_whole};
+use crate::store::{Body, Condition, CopyRequest, PutRequest, Stored, read_whole};
 
 impl VolumeStore {
     pub(super) async fn put_whole(&self, request: &PutRequest, body: Body) -> Result<Stored> {
@@ -28,19 +28,47 @@ impl VolumeStore {
         if is_directory {
             return self.put_directory(request, parent, &place.name).await;
         }
+        let written = match request.kind {
+            Kind::Object => self.contents(request, body).await?,
+            _ => Written::Contents(Contents::Extents(Vec::new())),
+        };
+        self.place(request, (parent, &place.name), written).await
+    }
+
+    /// Gives contents that are stored their name.
+    async fn place(&self, request: &PutRequest, at: (Ino, &Name), written: Written) -> Result<Stored> {
+        let key = &request.key;
         let expected = self.expected(key, &request.condition).await?;
         let (mut whole, left_out) = self.whole(request);
-        if request.kind == Kind::Object {
-            match self.contents(request, body).await? {
-                Written::Contents(contents) => whole.contents = contents,
-                Written::Blocks(blocks) => {
-                    return self.put_large(request, (parent, &place.name), &whole, &blocks, &expected).await;
-                }
-            }
+        match written {
+            Written::Contents(contents) => whole.contents = contents,
+            Written::Blocks(blocks) => return self.put_large(request, at, &whole, &blocks, &expected).await,
         }
-        let placed = self.volume.place(parent, &place.name, &whole, &expected).await;
+        let placed = self.volume.place(at.0, at.1, &whole, &expected).await;
         let placed = placed.map_err(|error| self.write_failed(key, &error))?;
-        Ok(self.stored(&placed, left_out))
+        Ok(stored(&placed, left_out))
+    }
+
+    /// Gives an object of the same volume another name and inode: both refer to the same blocks.
+    pub(super) async fn copy_within(&self, source: &Self, request: &CopyRequest) -> Result<Stored> {
+        let (from, target) = (&request.source, &request.target);
+        let place = Place::of(&self.name, &target.key)?;
+        if place.is_directory {
+            let reason = "a name that ends with a slash is a directory";
+            return Err(StoreError::unholdable(&self.name, &target.key, reason));
+        }
+        let (_, ino, attr) = source.look(from, "copy").await?;
+        source.expect_identity(from, &request.identity, ino, &attr)?;
+        let contents = self.volume.contents_of(&inode::state(ino, &attr)).await;
+        let contents = contents.map_err(|error| failure::reading(&source.name, from, "copy", &error))?;
+        let written = match contents {
+            Contents::Extents(extents) if extents.len() > WHOLE_EXTENTS => {
+                Written::Blocks(Blocks { extents, len: attr.size })
+            }
+            contents => Written::Contents(contents),
+        };
+        let parent = self.make_directories(&target.key, &place.directory).await?;
+        self.place(&PutRequest { size: attr.size, ..target.clone() }, (parent, &place.name), written).await
     }
 
     /// The inode that is asked for, without contents.
@@ -117,7 +145,7 @@ impl VolumeStore {
             self.volume.name(ino, at.0, at.1, whole, expected).await
         };
         match named.await {
-            Ok(placed) => Ok(self.stored(&placed, inode::xattrs(&request.attributes).1)),
+            Ok(placed) => Ok(stored(&placed, inode::xattrs(&request.attributes).1)),
             Err(error) => {
                 self.give_up(ino).await;
                 Err(failed(error))
@@ -135,7 +163,7 @@ impl VolumeStore {
         let key = &request.key;
         let (whole, left_out) = self.whole(&PutRequest { kind: Kind::Directory, ..request.clone() });
         match self.volume.place(parent, name, &whole, &Expected::Nothing).await {
-            Ok(placed) => return Ok(self.stored(&placed, left_out)),
+            Ok(placed) => return Ok(stored(&placed, left_out)),
             Err(FsError::Exists) => {}
             Err(error) => return Err(self.write_failed(key, &error)),
         }
@@ -147,7 +175,7 @@ impl VolumeStore {
         let change = inode::change(&request.attributes, request.modified, false);
         let changed = self.volume.change(ino, None, &change, &whole.xattrs).await;
         let attr = changed.map_err(|error| self.write_failed(key, &error))?;
-        Ok(self.stored(&Placed { ino, attr, replaced: None }, left_out))
+        Ok(stored(&Placed { ino, attr, replaced: None }, left_out))
     }
 
     /// The directory of these names below the root; those that are missing are made.
@@ -229,7 +257,7 @@ impl VolumeStore {
         let change = inode::change(attributes, None, is_link);
         let changed = self.volume.change(ino, Some(&inode::state(ino, &attr)), &change, &xattrs).await;
         let attr = changed.map_err(|error| self.write_failed(key, &error))?;
-        Ok(self.stored(&Placed { ino, attr, replaced: None }, left_out))
+        Ok(stored(&Placed { ino, attr, replaced: None }, left_out))
     }
 
     pub(super) async fn link_name(&self, existing: &Key, new: &Key) -> Result<()> {
@@ -266,15 +294,16 @@ impl VolumeStore {
         }
     }
 
-    pub(super) fn stored(&self, placed: &Placed, left_out: AttributeSet) -> Stored {
-        let is_file = placed.attr.kind == FileKind::File;
-        let size = if is_file { placed.attr.size } else { 0 };
-        Stored { size: Some(size), left_out, ..Stored::default() }
-    }
-
     pub(super) fn write_failed(&self, key: &Key, error: &FsError) -> StoreError {
         failure::writing(&self.name, key, "write", error)
     }
+}
+
+/// What is told of what has its name.
+pub(super) fn stored(placed: &Placed, left_out: AttributeSet) -> Stored {
+    let is_file = placed.attr.kind == FileKind::File;
+    let size = if is_file { placed.attr.size } else { 0 };
+    Stored { size: Some(size), left_out, ..Stored::default() }
 }
 
 /// Contents that are stored and have no name.
