@@ -38,5 +38,5 @@ pub use region::{MirrorRecord, Region, RegionRecord, RegionState, Role, RowsPage
 pub use settings::{Compression, Settings};
 pub use tree::{
     Contents, DirectoryEntry, Expected, InodeState, NewInode, NewVolume, Placed, RenameMode, Seek, Tree, WHOLE_EXTENTS,
-    Whole, Xattr, XattrMode, format,
+    Whole, Xattr, XattrChange, XattrMode, format,
 };

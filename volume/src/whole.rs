@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use farshore_meta::{
     Attr, AttrChange, Contents, DirectoryEntry, Expected, Extent, FsError, Ino, InodeState, Name, NewInode, Placed,
-    Result, Whole, Xattr,
+    Result, Whole, Xattr, XattrChange,
 };
 
 use crate::volume::Volume;
@@ -84,8 +84,8 @@ impl Volume {
     }
 
     /// Puts what a writer stored into a file without a name, from `offset` on, in place of what was there; `xattrs`
-    /// are set once it is in.
-    pub async fn put_run(&self, ino: Ino, offset: u64, run: &crate::Stored, xattrs: &[Xattr]) -> Result<()> {
+    /// change once it is in.
+    pub async fn put_run(&self, ino: Ino, offset: u64, run: &crate::Stored, xattrs: &[XattrChange]) -> Result<()> {
         let end = offset + run.len;
         let attr = self.tree.attr(ino).await?;
         if offset < attr.size {
@@ -131,7 +131,7 @@ impl Volume {
         Ok(())
     }
 
-    /// Changes attributes but the size, and sets extended attributes, of an inode in the state that is expected.
+    /// Changes attributes but the size, and extended attributes, of an inode in the state that is expected.
     ///
     /// # Errors
     /// `Stale` when it is in another state.
@@ -140,7 +140,7 @@ impl Volume {
         ino: Ino,
         expected: Option<&InodeState>,
         change: &AttrChange,
-        xattrs: &[Xattr],
+        xattrs: &[XattrChange],
     ) -> Result<Attr> {
         self.tree.change(ino, expected, change, xattrs, self.now()).await
     }

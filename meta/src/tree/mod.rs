@@ -28,7 +28,7 @@ pub use directory::DirectoryEntry;
 pub use format::{NewVolume, format};
 pub use names::NewInode;
 pub use rename::RenameMode;
-pub use whole::{Expected, InodeState, Placed, WHOLE_EXTENTS, Whole, Xattr};
+pub use whole::{Expected, InodeState, Placed, WHOLE_EXTENTS, Whole, Xattr, XattrChange};
 pub use xattrs::XattrMode;
 
 use crate::attempts::transact;
@@ -287,7 +287,7 @@ impl Tree {
         transact!(&self.region, |txn| whole::link_over(txn, ino, parent, name, now))
     }
 
-    /// Changes attributes but the size, and sets extended attributes, in one transaction.
+    /// Changes attributes but the size, and extended attributes, in one transaction.
     ///
     /// # Errors
     /// `Stale` when the inode is not in the state that is expected.
@@ -296,7 +296,7 @@ impl Tree {
         ino: Ino,
         expected: Option<&InodeState>,
         change: &AttrChange,
-        xattrs: &[Xattr],
+        xattrs: &[XattrChange],
         now: UnixTime,
     ) -> Result<Attr> {
         transact!(&self.region, |txn| whole::change(txn, ino, expected, change, xattrs, now))

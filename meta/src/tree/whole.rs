@@ -19,6 +19,9 @@ use super::{attributes, expect_file, xattrs};
 /// An extended attribute: its name and its value.
 pub type Xattr = (Bytes, Bytes);
 
+/// An extended attribute as it is to be: its name, and its value unless it is to go.
+pub type XattrChange = (Bytes, Option<Bytes>);
+
 /// Most extents of a file that is put in one transaction; with their blocks' references they stay far below its limit.
 pub const WHOLE_EXTENTS: usize = super::extents::STEP_EXTENTS;
 
@@ -182,13 +185,17 @@ pub(super) async fn give_name(
 
 pub(super) async fn put_xattrs(txn: &mut Txn, ino: Ino, all: &[Xattr]) -> Result<()> {
     for (name, value) in all {
-        xattrs::check_name(name)?;
-        if value.len() > MAX_XATTR_BYTES {
-            return Err(FsError::AttributeTooLarge);
-        }
-        txn.put(&key::xattr(ino, name), row::encode_bytes(value)).await?;
+        put_xattr(txn, ino, name, value).await?;
     }
     Ok(())
+}
+
+async fn put_xattr(txn: &mut Txn, ino: Ino, name: &[u8], value: &[u8]) -> Result<()> {
+    xattrs::check_name(name)?;
+    if value.len() > MAX_XATTR_BYTES {
+        return Err(FsError::AttributeTooLarge);
+    }
+    txn.put(&key::xattr(ino, name), row::encode_bytes(value)).await
 }
 
 /// Gives an inode that is no directory one more name, in place of what had it.
@@ -210,19 +217,24 @@ pub(super) async fn link_over(
     Ok(replaced)
 }
 
-/// Changes attributes and sets extended attributes, if the inode is in the state that is expected. The size stays.
+/// Changes attributes and extended attributes, if the inode is in the state that is expected. The size stays.
 pub(super) async fn change(
     txn: &mut Txn,
     ino: Ino,
     expected: Option<&InodeState>,
     change: &AttrChange,
-    xattrs: &[Xattr],
+    xattrs: &[XattrChange],
     now: UnixTime,
 ) -> Result<Attr> {
     if let Some(expected) = expected {
         expect_state(txn, expected, ino).await?;
     }
-    put_xattrs(txn, ino, xattrs).await?;
+    for (name, value) in xattrs {
+        match value {
+            Some(value) => put_xattr(txn, ino, name, value).await?,
+            None => txn.delete(&key::xattr(ino, name)).await?,
+        }
+    }
     let mut attr = attributes::get(txn, ino).await?;
     attr.change(&AttrChange { size: None, ..*change }, now);
     attributes::put(txn, ino, &attr).await?;

@@ -6,6 +6,7 @@ use std::ops::Bound;
 use bytes::Bytes;
 
 use crate::key::Key;
+use crate::key_escape::RESERVED;
 use crate::key_range::KeyRange;
 
 /// Keys and prefixes. In the order of bytes a prefix comes before all that it holds.
@@ -45,6 +46,13 @@ impl Selection {
     pub fn extend(&mut self, other: &Self) {
         self.keys.extend(other.keys.iter().cloned());
         self.prefixes.extend(other.prefixes.iter().cloned());
+    }
+
+    /// Whether something in it is, or may be, an escaped key, which a store of files that escapes keys lists as another.
+    pub fn has_escapes(&self) -> bool {
+        let escaped = |place: &[u8]| place.starts_with(RESERVED);
+        self.keys.iter().any(|key| escaped(key.as_bytes()))
+            || self.prefixes.iter().any(|prefix| escaped(prefix) || RESERVED.starts_with(prefix))
     }
 
     /// How many keys and prefixes there are.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use farshore_meta::{Attr, AttrChange, FileKind, Ino, InodeState, NewInode, UnixTime, Xattr};
 
 use crate::attributes::{AttributeKind, AttributeSet, Attributes, Posix};
-use crate::entry::{Entry, FileId, Kind, VersionId};
+use crate::entry::{Access, Entry, FileId, Kind, VersionId};
 use crate::key::Key;
 use crate::timestamp::Timestamp;
 
@@ -45,6 +45,8 @@ pub(super) fn entry(key: Key, kind: Kind, device: u64, ino: Ino, attr: &Attr) ->
     Entry {
         kind,
         modified: Some(timestamp(attr.mtime)),
+        changed: Some(timestamp(attr.ctime)),
+        access: Some(Access { mode: u32::from(attr.mode), uid: attr.uid, gid: attr.gid }),
         version: is_object.then(|| VersionId::new(&timestamp(attr.ctime).as_nanos().to_string())),
         file: Some(FileId { device, inode: ino.0 }),
         links: if is_object { attr.nlink } else { 1 },

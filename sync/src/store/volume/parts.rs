@@ -2,7 +2,7 @@
 //! attributes say of which key it will be and which parts it has, so any process can go on with it, list it or end it.
 
 use bytes::Bytes;
-use farshore_meta::{FsError, Ino, NewInode, Xattr};
+use farshore_meta::{FsError, Ino, NewInode, Xattr, XattrChange};
 
 use super::place::Place;
 use super::writing::stored;
@@ -174,10 +174,10 @@ impl VolumeStore {
 
 impl Part {
     /// The attribute that tells of it: numbers are in the order of names.
-    fn encode(&self) -> Xattr {
+    fn encode(&self) -> XattrChange {
         let name = [PART, &self.number.to_be_bytes()].concat();
         let value = [self.range.offset.to_be_bytes(), self.range.len.to_be_bytes()].concat();
-        (name.into(), value.into())
+        (name.into(), Some(value.into()))
     }
 
     fn decode(name: &[u8], value: &[u8]) -> Option<Self> {

@@ -84,12 +84,14 @@ async fn attributes_links_and_holes_are_kept() {
     let read = store.read(&ReadRequest::whole(&key("b/link"), &link.identity())).await.unwrap();
     assert_eq!(read_whole(read.bytes, bytes.len()).await.unwrap(), bytes);
 
-    let attributes = Attributes { posix: Some(Posix { mode: 0o600, ..posix }), ..Attributes::default() };
+    let xattrs = BTreeMap::from([(b"user.other".to_vec(), b"value".to_vec())]);
+    let attributes = Attributes { posix: Some(Posix { mode: 0o600, xattrs, ..posix }), ..Attributes::default() };
     let before = store.set_attributes(&key("a/file"), &head.entry.identity(), &attributes).await;
     assert!(matches!(before, Err(StoreError::Changed { .. })), "the link changed it: {before:?}");
     store.set_attributes(&key("a/file"), &link.identity(), &attributes).await.unwrap();
     let posix = store.head(&key("b/link"), AttributeSet::all()).await.unwrap().attributes.posix.unwrap();
     assert_eq!((posix.mode, posix.modified), (0o600, modified));
+    assert_eq!(posix.xattrs.into_keys().collect::<Vec<_>>(), [b"user.other".to_vec()]);
     let parent = store.head(&key("a/"), AttributeSet::all()).await.unwrap().attributes.posix.unwrap();
     assert_eq!((parent.mode, parent.uid, parent.gid), (0o755, 7, 8));
 }

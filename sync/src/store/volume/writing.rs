@@ -1,7 +1,7 @@
 //! Writing to a volume: contents are stored first, without a name; then one transaction gives them the name, with all
 //! attributes, in place of what had it.
 
-use farshore_meta::{Contents, Expected, FileKind, FsError, Ino, Name, Placed, WHOLE_EXTENTS, Whole, Xattr};
+use farshore_meta::{Contents, Expected, FileKind, FsError, Ino, Name, Placed, WHOLE_EXTENTS, Whole, XattrChange};
 use farshore_volume::Stored as Blocks;
 use futures::TryStreamExt;
 
@@ -173,7 +173,8 @@ impl VolumeStore {
             return Err(self.write_failed(key, &FsError::NotDirectory));
         }
         let change = inode::change(&request.attributes, request.modified, false);
-        let changed = self.volume.change(ino, None, &change, &whole.xattrs).await;
+        let (xattrs, _) = self.changed_xattrs(key, ino, &request.attributes).await?;
+        let changed = self.volume.change(ino, None, &change, &xattrs).await;
         let attr = changed.map_err(|error| self.write_failed(key, &error))?;
         Ok(stored(&Placed { ino, attr, replaced: None }, left_out))
     }
@@ -253,11 +254,29 @@ impl VolumeStore {
         let (_, ino, attr) = self.look(key, "change the attributes of").await?;
         self.expect_identity(key, identity, ino, &attr)?;
         let is_link = attr.kind == FileKind::Symlink;
-        let (xattrs, left_out): (Vec<Xattr>, _) = inode::xattrs(attributes);
+        let (xattrs, left_out) = self.changed_xattrs(key, ino, attributes).await?;
         let change = inode::change(attributes, None, is_link);
         let changed = self.volume.change(ino, Some(&inode::state(ino, &attr)), &change, &xattrs).await;
         let attr = changed.map_err(|error| self.write_failed(key, &error))?;
         Ok(stored(&Placed { ino, attr, replaced: None }, left_out))
+    }
+
+    /// A user's extended attributes become these and no others; those of the system stay.
+    async fn changed_xattrs(
+        &self,
+        key: &Key,
+        ino: Ino,
+        attributes: &Attributes,
+    ) -> Result<(Vec<XattrChange>, AttributeSet)> {
+        let (kept, left_out) = inode::xattrs(attributes);
+        let mut changes: Vec<XattrChange> = kept.into_iter().map(|(name, value)| (name, Some(value))).collect();
+        if attributes.posix.is_some() {
+            let there = self.volume.all_xattrs(ino).await.map_err(|error| self.write_failed(key, &error))?;
+            let users = there.into_iter().map(|(name, _)| name).filter(|name| name.starts_with(b"user."));
+            let gone: Vec<_> = users.filter(|name| changes.iter().all(|(kept, _)| kept != name)).collect();
+            changes.extend(gone.into_iter().map(|name| (name, None)));
+        }
+        Ok((changes, left_out))
     }
 
     pub(super) async fn link_name(&self, existing: &Key, new: &Key) -> Result<()> {
