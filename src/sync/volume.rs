@@ -247,7 +247,9 @@ impl Served {
         let origin: Arc<dyn Origin> = Arc::new(StoreOrigin::new(store.clone()));
         let primary = matches!(region.role(), Role::Primary { .. });
         let writer = if primary && use_as != Use::Read {
-            store.probe().await?;
+            if use_as == Use::Write {
+                store.probe().await?;
+            }
             let compression = assembly::compression(settings.compression);
             Some(BlockWriter::new(store, None, &WriterOptions { compression, ..WriterOptions::default() }))
         } else {

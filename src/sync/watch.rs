@@ -27,8 +27,8 @@ use crate::serving::EndSignals;
 const JITTER: f64 = 0.2;
 /// What is read of the log at once.
 const LOG_BYTES: usize = 2 << 20;
-/// Changed names and inodes of one pass: some 100 bytes each.
-const MAX_CHANGED: usize = 200_000;
+/// Changed names and inodes of one pass: some 300 bytes each, with the rows that note them.
+const MAX_CHANGED: usize = 50_000;
 /// Keys that failed and are tried again with the next pass; with more, everything is compared again.
 const MAX_FAILED: usize = 100_000;
 /// How often a volume in which nothing changes is looked at.

@@ -1,4 +1,5 @@
-//! From changed names and inodes to keys, in the tree as it is now.
+//! From changed names and inodes to keys, in the tree as it is now. With each key goes that of the directory above it:
+//! what is written there changes its time, which is then to be the source's again.
 
 use std::collections::BTreeMap;
 
@@ -51,6 +52,7 @@ impl Paths<'_> {
             selection.add_below(&key);
         }
         selection.add_key(&key);
+        selection.add_key(&above);
         Ok(())
     }
 
@@ -64,6 +66,7 @@ impl Paths<'_> {
                 continue;
             }
             let Some(above) = self.directory(noted.parent).await? else { continue };
+            selection.add_key(&above);
             let key = [above.as_slice(), noted.name.as_bytes()].concat();
             match (noted.is_directory, leads_here) {
                 (true, true) => selection.add_key(&[key.as_slice(), b"/"].concat()),
