@@ -62,11 +62,11 @@ pub(crate) enum Command {
     /// Free the mount of the parent process, should it be killed and not end
     #[command(hide = true)]
     Guard(GuardArgs),
-    /// Bring a directory or a bucket to the state of another, verified, and resumable
+    /// Bring a directory, a bucket or a volume to the state of another, verified, and resumable
     Sync(Box<SyncArgs>),
     /// Work for a sync job that another machine holds with --coordinator
     SyncWorker(Box<SyncWorkerArgs>),
-    /// Compare a directory or a bucket with another
+    /// Compare a directory, a bucket or a volume with another
     Check(Box<CheckArgs>),
     /// Print the completions of a shell
     Completions {

@@ -66,7 +66,7 @@ async fn open(args: &MirrorArgs, upstream: &Upstream) -> Result<Region> {
 
 /// Fails if the upstream answers and is not one that this mirror can follow. One that does not
 /// answer may come back.
-async fn refuse_wrong_upstream(region: &Region, upstream: &Upstream) -> Result<()> {
+pub(crate) async fn refuse_wrong_upstream(region: &Region, upstream: &Upstream) -> Result<()> {
     let Role::Mirror { volume_id } = region.role() else { return Ok(()) };
     let Ok(described) = upstream.describe().await else { return Ok(()) };
     let url = upstream.url().to_owned();
@@ -165,6 +165,6 @@ fn origins(
     Ok(vec![Arc::new(StoreOrigin::new(store)), from_upstream])
 }
 
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -43,7 +43,7 @@ async fn run(args: &MountArgs) -> Result<()> {
 }
 
 /// Returns when the process is asked to end, or the mount was taken away.
-pub(crate) async fn until_ended(mount: &Mount, signals: EndSignals) {
+pub(crate) async fn until_ended(mount: &Mount, mut signals: EndSignals) {
     tokio::select! {
         () = signals.come() => {}
         () = mount.wait() => tracing::info!("the mount was taken away"),

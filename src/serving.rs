@@ -106,7 +106,7 @@ impl EndSignals {
     }
 
     /// Returns when one has come since `listen`.
-    pub(crate) async fn come(mut self) {
+    pub(crate) async fn come(&mut self) {
         let (first, _, _) = futures::future::select_all(self.0.iter_mut().map(|signal| Box::pin(signal.recv()))).await;
         if first.is_some() {
             tracing::info!("asked to end");

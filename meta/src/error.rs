@@ -46,6 +46,9 @@ pub enum FsError {
     /// A seek for data or a hole past the end of the file.
     #[error("no data or hole at or after that offset")]
     NoSuchOffset,
+    /// An inode is not in the state that was expected.
+    #[error("it was changed meanwhile")]
+    Stale,
     /// This region is a mirror: its tree changes only by following.
     #[error("this region is a mirror and read-only; write on the primary")]
     ReadOnly,

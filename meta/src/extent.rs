@@ -41,6 +41,12 @@ impl Extent {
         })
     }
 
+    /// The same bytes, `by` further on in the file.
+    #[must_use]
+    pub fn moved(&self, by: u64) -> Self {
+        Self { offset: self.offset + by, ..*self }
+    }
+
     /// What is left of it, before and after, when [begin, end) is cut out.
     pub fn without(&self, begin: u64, end: u64) -> [Option<Self>; 2] {
         [self.clip(0, begin), self.clip(end, u64::MAX)]

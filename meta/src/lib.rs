@@ -36,4 +36,7 @@ pub use key::{DURABLE, DurableKey};
 pub use log::{Change, Commit, Interval};
 pub use region::{MirrorRecord, Region, RegionRecord, RegionState, Role, RowsPage, Usage};
 pub use settings::{Compression, Settings};
-pub use tree::{Contents, DirectoryEntry, NewInode, NewVolume, RenameMode, Seek, Tree, XattrMode, format};
+pub use tree::{
+    Contents, DirectoryEntry, Expected, InodeState, NewInode, NewVolume, Placed, RenameMode, Seek, Tree, WHOLE_EXTENTS,
+    Whole, Xattr, XattrChange, XattrMode, format,
+};

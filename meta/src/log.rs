@@ -8,10 +8,13 @@ use bytes::Bytes;
 use farshore_proto::limits::MAX_VALUE_BYTES;
 use farshore_proto::{Position, Version};
 
+use crate::attr::FileKind;
 use crate::codec::{Reader, Writer};
 use crate::digest::Digest;
 use crate::engine::{Isolation, RangeRead, Transaction};
 use crate::error::{FsError, Result};
+use crate::ino::Ino;
+use crate::key::DurableKey;
 use crate::{key, row};
 
 /// The partition that is written; readers of more than one will merge them by version.
@@ -31,6 +34,20 @@ pub struct Change {
     pub key: Bytes,
     /// The row's new value.
     pub value: Option<Bytes>,
+}
+
+impl Change {
+    /// What a directory entry leads to after the change: the inode and what that is. `None` when the entry was
+    /// deleted, and for rows that are no entries.
+    ///
+    /// # Errors
+    /// `Corrupt` when this build does not know such a row.
+    pub fn leads_to(&self) -> Result<Option<(Ino, FileKind)>> {
+        match (DurableKey::parse(&self.key)?, &self.value) {
+            (DurableKey::Entry(..), Some(value)) => row::decode_entry(value).map(Some),
+            _ => Ok(None),
+        }
+    }
 }
 
 /// The effect of one metadata transaction.

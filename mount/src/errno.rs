@@ -63,6 +63,7 @@ pub(crate) fn errno_of(error: &FsError) -> Errno {
         FsError::AttributeTooLarge => Errno::E2BIG,
         FsError::FileTooLarge => Errno::EFBIG,
         FsError::NoSuchOffset => Errno::ENXIO,
+        FsError::Stale => Errno::ESTALE,
         FsError::ReadOnly | FsError::Fenced => Errno::EROFS,
         FsError::BadVolume(_) | FsError::Corrupt(_) | FsError::LogTrimmed(_) | FsError::Diverged(_) => Errno::EIO,
         FsError::Engine(error) => errno_of_engine(error),
@@ -124,6 +125,7 @@ fn is_fault(error: &FsError) -> bool {
         | FsError::AttributeTooLarge
         | FsError::FileTooLarge
         | FsError::NoSuchOffset
+        | FsError::Stale
         | FsError::ReadOnly => false,
     }
 }
@@ -155,6 +157,7 @@ mod tests {
             (FsError::ReadOnly, Errno::EROFS, false),
             (FsError::NoAttribute, Errno::ENODATA, false),
             (FsError::NoSuchOffset, Errno::ENXIO, false),
+            (FsError::Stale, Errno::ESTALE, false),
             (FsError::NotPermitted("x"), Errno::EPERM, false),
             (FsError::Corrupt("x".into()), Errno::EIO, true),
             (EngineError::Closed.into(), Errno::EIO, true),

@@ -19,6 +19,8 @@ Examples:
   farshore sync s3://bucket/data 'az://container/data?account=NAME'
   farshore sync s3://a/x s3://b/x --coordinator 10.0.0.1:7450 --tls-cert c.pem --tls-key k.pem --tls-ca ca.pem
   farshore sync https://host/pub/ gs://bucket/pub
+  farshore sync ./data farshore:///srv/meta//data            into a volume, without a mount
+  farshore sync 'farshore:///srv/copy?upstream=http://primary:7440' s3://bucket/data --watch 10s
 
 A command that was killed goes on where it was when it is given again.
 Exit codes: 0 all done, 6 a store cannot be reached, 15 some objects failed, 16 deletions were withheld,
@@ -35,7 +37,9 @@ Exit codes: 0 both are equal, 6 a store cannot be reached, 14 they differ, 15 so
 #[derive(Debug, Args)]
 pub(crate) struct SidesArgs {
     /// Where the objects are: a path, file:///path, s3://bucket/prefix?endpoint=URL&region=NAME,
-    /// gs://bucket/prefix, az://container/prefix?account=NAME, or http(s)://host/directory/ of a web server
+    /// gs://bucket/prefix, az://container/prefix?account=NAME, http(s)://host/directory/ of a web server, or
+    /// farshore://META//path, a volume that no process has open; with ?upstream=URL, META becomes or goes on as a mirror
+    /// of what listens there
     #[arg(value_name = "SRC")]
     pub(super) source: String,
     /// Where they are to be, in the same forms but for web servers; a directory is made if the one above it is there
@@ -78,6 +82,10 @@ pub(crate) struct SyncArgs {
     /// Print the summary as JSON
     #[arg(long)]
     pub(super) json: bool,
+    /// Go on after the first pass until a signal comes: TIME after each pass (more or less by a fifth) another one; from
+    /// a volume, once something changed there, and of that alone
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with_all = ["dry_run", "no_journal", "coordinator"])]
+    pub(super) watch: Option<Duration>,
     #[command(flatten)]
     pub(super) compare: CompareArgs,
     #[command(flatten)]

@@ -55,7 +55,7 @@ impl Cloud {
             Scheme::Http | Scheme::Https => Ok(Self::Http(Box::new(http_options(address, side)?))),
             other => {
                 let message = format!(
-                    "{}:// is not built yet; use a path, file://, s3://, gs://, az:// or http(s)://",
+                    "{}:// is not built yet; use a path, file://, s3://, gs://, az://, http(s):// or farshore://",
                     other.name()
                 );
                 Err(Failure::error(Exit::Usage, message))
@@ -81,12 +81,12 @@ impl Cloud {
         }
     }
 
-    pub(super) fn open(self) -> Result<Arc<dyn Store>> {
+    pub(super) fn open(&self) -> Result<Arc<dyn Store>> {
         Ok(match self {
-            Self::S3(options) => Arc::new(S3Store::new(&options)?),
-            Self::Azure(options) => Arc::new(AzureStore::new(&options)?),
-            Self::Gcs(options) => Arc::new(GcsStore::new(&options)?),
-            Self::Http(options) => Arc::new(HttpStore::new(&options)?),
+            Self::S3(options) => Arc::new(S3Store::new(options)?),
+            Self::Azure(options) => Arc::new(AzureStore::new(options)?),
+            Self::Gcs(options) => Arc::new(GcsStore::new(options)?),
+            Self::Http(options) => Arc::new(HttpStore::new(options)?),
         })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use farshore_meta::engine::{EmbeddedOptions, Engine, EngineError, EngineUrl};
-use farshore_sync::journal::{EngineJournal, Journal, JournalOptions, MemoryJournal, Opened, Sharing, WorkerJournal};
+use farshore_sync::journal::{EngineJournal, Journal, JournalOptions, MemoryJournal, Opened, Sharing};
 use farshore_sync::{Job, Store};
 
 use super::args::ReportArgs;
@@ -25,6 +25,8 @@ pub(super) enum Kept {
     InMemory(Arc<MemoryJournal>),
     /// Rows of an engine.
     InEngine {
+        engine: Arc<dyn Engine>,
+        options: JournalOptions,
         journal: Arc<EngineJournal>,
         /// The directory that is removed when the job is done, because nobody named it.
         own: Option<PathBuf>,
@@ -45,22 +47,28 @@ impl Kept {
         directories: &[PathBuf],
         lease: Option<Duration>,
     ) -> Result<Self> {
-        let (url, own) = if let Some(meta) = &args.journal {
-            (engine_url(meta)?, None)
-        } else {
-            let own = place_of(job)?;
-            remove_rest(&own)?;
-            (EngineUrl::embedded(&own), Some(own))
-        };
-        if let EngineUrl::Embedded { path } = &url {
-            refuse_within(path, directories)?;
+        let (url, own) = url_of(args, job, directories)?;
+        Self::at(&url, own, lease).await
+    }
+
+    /// The journal of a job that sees a part of what the one that was asked for sees.
+    pub(super) async fn open_part(args: &ReportArgs, part: &Job, directories: &[PathBuf]) -> Result<Self> {
+        let (url, own) = url_of(args, part, directories)?;
+        let url = if own.is_some() { url } else { beside(url, ".changes") };
+        Self::at(&url, own, None).await
+    }
+
+    async fn at(url: &EngineUrl, own: Option<PathBuf>, lease: Option<Duration>) -> Result<Self> {
+        if let Some(own) = &own {
+            remove_rest(own)?;
         }
-        let engine = open_engine(&url).await?;
+        let engine = open_engine(url).await?;
         let options = match lease {
             Some(lease) => JournalOptions { lease, ..JournalOptions::new(Sharing::Shared) },
-            None => JournalOptions::of(&url),
+            None => JournalOptions::of(url),
         };
-        Ok(Self::InEngine { journal: Arc::new(EngineJournal::new(engine, options)), own })
+        let journal = Arc::new(EngineJournal::new(Arc::clone(&engine), options.clone()));
+        Ok(Self::InEngine { engine, options, journal, own })
     }
 
     pub(super) fn journal(&self) -> Arc<dyn Journal> {
@@ -79,25 +87,51 @@ impl Kept {
     }
 
     /// Begins the job or goes on with it; whether it goes on. A job that was finished begins anew.
-    pub(super) async fn begin(&self, job: &Job) -> Result<bool> {
+    pub(super) async fn begin(&mut self, job: &Job) -> Result<bool> {
         let identity = job.identity();
-        let mut opened = self.journal().open(&identity).await?;
-        if let (Opened::Finished(_), Self::InEngine { journal, .. }) = (opened, self) {
-            journal.forget_job().await?;
-            opened = journal.open(&identity).await?;
+        match self.journal().open(&identity).await? {
+            Opened::New => Ok(false),
+            Opened::Finished(_) => {
+                self.forget().await?;
+                self.journal().open(&identity).await?;
+                Ok(false)
+            }
+            Opened::Resumed(counts) => {
+                let (listed, copied) = (counts.source_entries, counts.copied);
+                tracing::info!(
+                    "going on with a job begun earlier: {listed} objects were settled, {copied} of them copied"
+                );
+                Ok(true)
+            }
         }
-        let Opened::Resumed(counts) = opened else { return Ok(false) };
-        let (listed, copied) = (counts.source_entries, counts.copied);
-        tracing::info!("going on with a job begun earlier: {listed} objects were settled, {copied} of them copied");
-        Ok(true)
+    }
+
+    /// Begins the job anew, whatever of it was done. Uploads of the earlier run are aborted.
+    pub(super) async fn begin_anew(&mut self, job: &Job, target: &Arc<dyn Store>) -> Result<()> {
+        let identity = job.identity();
+        if self.journal().open(&identity).await? != Opened::New {
+            abort_uploads(self.journal().as_ref(), target).await?;
+            self.forget().await?;
+            self.journal().open(&identity).await?;
+        }
+        Ok(())
+    }
+
+    /// Forgets the job that is there. A journal knows the job that it was opened for, so there is another one then.
+    async fn forget(&mut self) -> Result<()> {
+        if let Self::InEngine { engine, options, journal, .. } = self {
+            journal.forget_job().await?;
+            *journal = Arc::new(EngineJournal::new(Arc::clone(engine), options.clone()));
+        }
+        Ok(())
     }
 
     /// Ends with the journal: it is forgotten if the job is done, else kept for the next run. Uploads that nothing
     /// remembers are aborted.
     pub(super) async fn end(self, is_done: bool, target: &Arc<dyn Store>) -> Result<()> {
         match self {
-            Self::InMemory(journal) => abort_uploads(&journal, target).await,
-            Self::InEngine { journal, own } => {
+            Self::InMemory(journal) => abort_uploads(journal.as_ref(), target).await,
+            Self::InEngine { journal, own, .. } => {
                 if is_done {
                     journal.forget_job().await?;
                 }
@@ -131,7 +165,7 @@ fn rest_of(own: &Path) -> PathBuf {
     own.with_extension("done")
 }
 
-async fn abort_uploads(journal: &MemoryJournal, target: &Arc<dyn Store>) -> Result<()> {
+async fn abort_uploads(journal: &dyn Journal, target: &Arc<dyn Store>) -> Result<()> {
     loop {
         let records = journal.uploads(None, UPLOADS).await?;
         if records.is_empty() {
@@ -144,6 +178,39 @@ async fn abort_uploads(journal: &MemoryJournal, target: &Arc<dyn Store>) -> Resu
             journal.end_upload(&record.upload).await?;
         }
     }
+}
+
+/// The engine of what a job that watches remembers: beside its journal, which goes with each pass.
+pub(super) async fn open_memory(args: &ReportArgs, job: &Job, directories: &[PathBuf]) -> Result<Arc<dyn Engine>> {
+    open_engine(&beside(url_of(args, job, directories)?.0, ".watch")).await
+}
+
+/// A place beside that of a journal.
+fn beside(url: EngineUrl, suffix: &str) -> EngineUrl {
+    match url {
+        EngineUrl::Embedded { path } => {
+            let mut name = path.into_os_string();
+            name.push(suffix);
+            EngineUrl::Embedded { path: name.into() }
+        }
+        EngineUrl::FoundationDb { cluster_file, prefix } => {
+            EngineUrl::FoundationDb { cluster_file, prefix: format!("{prefix}{suffix}") }
+        }
+    }
+}
+
+/// Where the journal is, and the directory that is removed with it, if nobody named it.
+fn url_of(args: &ReportArgs, job: &Job, directories: &[PathBuf]) -> Result<(EngineUrl, Option<PathBuf>)> {
+    let (url, own) = if let Some(meta) = &args.journal {
+        (engine_url(meta)?, None)
+    } else {
+        let own = place_of(job)?;
+        (EngineUrl::embedded(&own), Some(own))
+    };
+    if let EngineUrl::Embedded { path } = &url {
+        refuse_within(path, directories)?;
+    }
+    Ok((url, own))
 }
 
 async fn open_engine(url: &EngineUrl) -> Result<Arc<dyn Engine>> {
@@ -205,7 +272,7 @@ mod tests {
         // Killed after the job's end and before its journal was forgotten; forgotten; once more.
         for (number, killed) in [true, false, false].into_iter().enumerate() {
             put(&source, &format!("key-{number}")).await;
-            let kept = Kept::open(&args, &job, &[], None).await.unwrap();
+            let mut kept = Kept::open(&args, &job, &[], None).await.unwrap();
             assert!(!kept.begin(&job).await.unwrap(), "pass {number} goes on with an earlier one");
             let summary = job.run(kept.journal(), Arc::new(Silent)).await.unwrap();
             assert_eq!((summary.counts.source_entries, summary.counts.copied), (number as u64 + 1, 1));

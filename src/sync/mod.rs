@@ -1,7 +1,8 @@
 //! `farshore sync` and `farshore check`: any store brought to the state of another, or compared with it.
 //!
-//! Read `args.rs`, `stores.rs` and `clouds.rs` (what is given), `options.rs`, `run.rs`, then what a person sees:
-//! `progress.rs`, `report.rs`, `summary.rs`; then how a job is shared: `coordinator.rs`, `worker.rs`.
+//! Read `args.rs`, `stores.rs`, `clouds.rs` and `volume.rs` (what is given), `options.rs`, `run.rs`, then what a person
+//! sees: `progress.rs`, `report.rs`, `summary.rs`; then how a job is shared: `coordinator.rs`, `worker.rs`; and
+//! `watch.rs`, which goes on after the first pass.
 
 mod args;
 mod choose;
@@ -14,6 +15,8 @@ mod report;
 mod run;
 mod stores;
 mod summary;
+mod volume;
+mod watch;
 mod worker;
 
 pub(crate) use args::{CheckArgs, SyncArgs, SyncWorkerArgs};

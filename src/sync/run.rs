@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use farshore_sync::store::{Durability, LocalOptions};
-use farshore_sync::{AttributeKind, Directories, Job, JobError, Observer, Store, Summary};
+use farshore_sync::{AttributeKind, Directories, Job, JobError, JobOptions, Observer, Store, Summary};
 
 use super::args::{CheckArgs, FsyncArg, SyncArgs};
 use super::coordinator::Shared;
@@ -14,6 +14,7 @@ use super::progress::{Print, Progress};
 use super::report::Report;
 use super::stores::{self, Absent, Sides};
 use super::summary::{Told, differences, ending, ending_of_check};
+use super::watch::{self, Failures};
 use super::{choose, options};
 use crate::exit::{Exit, Failure};
 use crate::metrics;
@@ -22,7 +23,7 @@ use crate::serving::EndSignals;
 
 /// Runs `farshore sync`.
 pub(crate) async fn sync(args: &SyncArgs) -> Result<()> {
-    let signals = EndSignals::listen()?;
+    let mut signals = EndSignals::listen()?;
     let durability = if args.write.fsync == FsyncArg::Each { Durability::Each } else { Durability::AtFlush };
     let absent = if args.dry_run { Absent::Empty } else { Absent::Make };
     let moment = SystemTime::now();
@@ -30,41 +31,93 @@ pub(crate) async fn sync(args: &SyncArgs) -> Result<()> {
     if options.workers == 0 && args.share.coordinator.is_none() {
         return Err(Failure::error(Exit::Usage, "--workers 0 leaves all work to others: give --coordinator ADDR too"));
     }
-    let sides = stores::open(&args.sides, absent, LocalOptions { durability, sweep: !args.dry_run }).await?;
-    let mut job = Job::new(Arc::clone(&sides.source), Arc::clone(&sides.target), options);
+    let local = LocalOptions { durability, sweep: !args.dry_run };
+    let sides = until(stores::open(&args.sides, absent, local), &mut signals).await?;
+    let outcome = match args.watch {
+        Some(every) => watch::watch(args, &sides, every, &mut signals).await,
+        None => sync_once(args, &sides, options, moment, &mut signals).await,
+    };
+    let closed = sides.close().await;
+    outcome.and(closed)
+}
+
+async fn sync_once(
+    args: &SyncArgs,
+    sides: &Sides,
+    options: JobOptions,
+    moment: SystemTime,
+    signals: &mut EndSignals,
+) -> Result<()> {
+    let job = Job::new(Arc::clone(&sides.source), Arc::clone(&sides.target), options);
     let lease = args.share.coordinator.as_ref().map(|_| args.share.lease);
+    if lease.is_some() {
+        sides.volumes.refuse_workers()?;
+    }
     let of_the_moment = choose::is_of_the_moment(&args.choose) && lease.is_none();
-    let kept = if args.dry_run || args.report.no_journal || of_the_moment {
+    let mut kept = if args.dry_run || args.report.no_journal || of_the_moment {
         Kept::in_memory()?
     } else {
         Kept::open(&args.report, &job, &sides.directories, lease).await?
     };
     let goes_on = kept.begin(&job).await?;
-    let report = args.report.report.as_deref().map(|path| Report::open(path, goes_on)).transpose()?;
-    let print = if args.dry_run && !args.json { Print::Plan } else { Print::Nothing };
-    let progress = Arc::new(Progress::new(print, report));
-    let shared = Shared::start(args, &job, &sides, &kept, &progress, moment).await?;
-    if let Some(shared) = &shared {
-        job = job.within(Arc::clone(&shared.allowance));
+    let pass = Pass { job, kept, appends: goes_on, failures: None, moment };
+    ending(&pass.run(args, sides, signals).await?)
+}
+
+/// One pass of a job whose journal is open.
+pub(super) struct Pass {
+    pub(super) job: Job,
+    pub(super) kept: Kept,
+    /// Whether a report goes on.
+    pub(super) appends: bool,
+    /// Hears which keys failed.
+    pub(super) failures: Option<Arc<Failures>>,
+    /// When the command was given.
+    pub(super) moment: SystemTime,
+}
+
+impl Pass {
+    /// Runs it to its end, shows and tells of it.
+    pub(super) async fn run(self, args: &SyncArgs, sides: &Sides, signals: &mut EndSignals) -> Result<Summary> {
+        let Self { mut job, kept, appends, failures, moment } = self;
+        let report = args.report.report.as_deref().map(|path| Report::open(path, appends)).transpose()?;
+        let print = if args.dry_run && !args.json { Print::Plan } else { Print::Nothing };
+        let progress = Arc::new(Progress::new(print, report));
+        let shared = Shared::start(args, &job, sides, &kept, &progress, moment).await?;
+        if let Some(shared) = &shared {
+            job = job.within(Arc::clone(&shared.allowance));
+        }
+        let measured = metrics::serve(args.report.metrics.as_deref(), progress.clone()).await?;
+        let observer: Arc<dyn Observer> = match failures {
+            Some(failures) => Arc::new(failures.beside(progress.clone())),
+            None => progress.clone(),
+        };
+        let running = Running { kept, progress: &progress, observer, shared };
+        let summary = running.run(&job, sides, signals).await;
+        measured.abort();
+        let summary = summary?;
+        let told = told(sides, &summary, &progress);
+        if args.json {
+            say(&told.json(args.dry_run));
+        } else {
+            told.lines(args.dry_run).iter().for_each(|line| say(line));
+        }
+        Ok(summary)
     }
-    let measured = metrics::serve(args.report.metrics.as_deref(), progress.clone()).await?;
-    let summary = run(&job, &sides, kept, &progress, shared, signals).await?;
-    measured.abort();
-    let told = told(&sides, &summary, &progress);
-    if args.json {
-        say(&told.json(args.dry_run));
-    } else {
-        told.lines(args.dry_run).iter().for_each(|line| say(line));
-    }
-    ending(&summary)
 }
 
 /// Runs `farshore check`.
 pub(crate) async fn check(args: &CheckArgs) -> Result<()> {
-    let signals = EndSignals::listen()?;
-    let mut options = options::of_check(args)?;
+    let mut signals = EndSignals::listen()?;
+    let options = options::of_check(args)?;
     let local = LocalOptions { sweep: false, ..LocalOptions::default() };
-    let sides = stores::open(&args.sides, Absent::Error, local).await?;
+    let sides = until(stores::open(&args.sides, Absent::Error, local), &mut signals).await?;
+    let outcome = check_sides(args, &sides, options, &mut signals).await;
+    let closed = sides.close().await;
+    outcome.and(closed)
+}
+
+async fn check_sides(args: &CheckArgs, sides: &Sides, mut options: JobOptions, signals: &mut EndSignals) -> Result<()> {
     if has_directories(&sides.source) && has_directories(&sides.target) {
         options.policy.directories = Directories::Keep;
     }
@@ -72,8 +125,10 @@ pub(crate) async fn check(args: &CheckArgs) -> Result<()> {
     let report = args.report.as_deref().map(|path| Report::open(path, false)).transpose()?;
     let print = if args.json { Print::DifferenceJson } else { Print::Difference };
     let progress = Arc::new(Progress::new(print, report));
-    let summary = run(&job, &sides, Kept::in_memory()?, &progress, None, signals).await?;
-    let told = told(&sides, &summary, &progress);
+    let (kept, observer) = (Kept::in_memory()?, progress.clone());
+    let running = Running { kept, progress: &progress, observer, shared: None };
+    let summary = running.run(&job, sides, signals).await?;
+    let told = told(sides, &summary, &progress);
     if args.json {
         say(&told.json(true));
     } else if differences(&summary.counts) == 0 {
@@ -82,33 +137,47 @@ pub(crate) async fn check(args: &CheckArgs) -> Result<()> {
     ending_of_check(&summary)
 }
 
-/// Runs the job until its end or until a signal comes. A job that ends early leaves its journal.
-async fn run(
-    job: &Job,
-    sides: &Sides,
-    kept: Kept,
-    progress: &Arc<Progress>,
-    shared: Option<Shared>,
-    signals: EndSignals,
-) -> Result<Summary> {
-    let observer: Arc<dyn Observer> = progress.clone();
-    let shown = progress.show();
-    let ended = tokio::select! {
-        ended = job.run(kept.journal(), observer) => Some(ended),
-        () = signals.come() => None,
-        () = share(shared.as_ref()) => None,
-    };
-    // After a signal workers wait for the same command to be given again.
-    if let (Some(shared), Some(ended)) = (shared, &ended) {
-        shared.end(given_up(ended)).await;
+/// Does something unless a signal comes first.
+async fn until<T>(act: impl Future<Output = Result<T>>, signals: &mut EndSignals) -> Result<T> {
+    tokio::select! {
+        done = act => done,
+        () = signals.come() => Err(interrupted()),
     }
-    shown.abort();
-    let reported = progress.finish();
-    let is_done = matches!(&ended, Some(Ok(summary)) if summary.complete);
-    kept.end(is_done, &sides.target).await?;
-    let interrupted = || Failure::error(Exit::Interrupted, "ended by a signal; give the same command to go on");
-    let summary = ended.ok_or_else(interrupted)??;
-    reported.map(|()| summary)
+}
+
+pub(super) fn interrupted() -> anyhow::Error {
+    Failure::error(Exit::Interrupted, "ended by a signal; give the same command to go on")
+}
+
+/// What a job has around it while it runs.
+struct Running<'a> {
+    kept: Kept,
+    progress: &'a Arc<Progress>,
+    observer: Arc<dyn Observer>,
+    shared: Option<Shared>,
+}
+
+impl Running<'_> {
+    /// Runs the job until its end or until a signal comes. A job that ends early leaves its journal.
+    async fn run(self, job: &Job, sides: &Sides, signals: &mut EndSignals) -> Result<Summary> {
+        let Self { kept, progress, observer, shared } = self;
+        let shown = progress.show();
+        let ended = tokio::select! {
+            ended = job.run(kept.journal(), observer) => Some(ended),
+            () = signals.come() => None,
+            () = share(shared.as_ref()) => None,
+        };
+        // After a signal workers wait for the same command to be given again.
+        if let (Some(shared), Some(ended)) = (shared, &ended) {
+            shared.end(given_up(ended)).await;
+        }
+        shown.abort();
+        let reported = progress.finish();
+        let is_done = matches!(&ended, Some(Ok(summary)) if summary.complete);
+        kept.end(is_done, &sides.target).await?;
+        let summary = ended.ok_or_else(interrupted)??;
+        reported.map(|()| summary)
+    }
 }
 
 /// Serves the workers of this process their share of the limits.

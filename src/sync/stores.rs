@@ -1,17 +1,21 @@
 //! Opens both sides, each with what it takes for it to be safe: a source that answers, a target that is not in it.
 
+use std::any::Any;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use farshore_meta::Ino;
+use farshore_sync::store::volume::VolumeStore;
 use farshore_sync::store::{
     EscapingStore, ListRequest, LocalOptions, LocalStore, MemoryStore, PosixStore, Scheme, StoreAddress,
 };
-use farshore_sync::{AttributeKind, KeyRange, Remedy, Store, TimeForm};
+use farshore_sync::{AttributeKind, KeyRange, Remedy, Store, StoreError, TimeForm};
 
 use super::args::{KeysArg, SidesArgs};
 use super::clouds::Cloud;
+use super::volume::{Served, Use, VolumePlace, Volumes};
 use crate::exit::{Exit, Failure};
 
 /// How often a store is asked whether it answers.
@@ -23,8 +27,19 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) struct Sides {
     pub(super) source: Arc<dyn Store>,
     pub(super) target: Arc<dyn Store>,
-    /// The directories among them.
+    /// The directories among them, and those of volumes' metadata.
     pub(super) directories: Vec<PathBuf>,
+    /// The volumes among them.
+    pub(super) volumes: Volumes,
+    /// The directory whose keys the source's are, if that is a volume.
+    pub(super) source_root: Option<Ino>,
+}
+
+impl Sides {
+    /// Ends what the sides have open.
+    pub(super) async fn close(self) -> Result<()> {
+        self.volumes.close().await
+    }
 }
 
 /// What is done about a target that is not there.
@@ -43,6 +58,7 @@ pub(super) enum Absent {
 enum Place {
     Directory(PathBuf),
     Cloud(Cloud),
+    Volume(VolumePlace),
 }
 
 /// Opens both, and asks those that are elsewhere whether they answer: better told at once than after many retries.
@@ -51,12 +67,34 @@ pub(super) async fn open(args: &SidesArgs, absent: Absent, local: LocalOptions) 
     let target = Place::of(&args.target, "TARGET", args.target_profile.as_deref())?;
     let (source, target) = (source.there()?, target.prepared(absent)?);
     source.refuse_overlap(&target)?;
-    let reading = LocalOptions { sweep: false, ..local };
+    let use_as = match absent {
+        Absent::Make => Use::Write,
+        Absent::Empty => Use::Look,
+        Absent::Error => Use::Read,
+    };
+    let volumes = Volumes::open(source.volume(), target.volume(), use_as).await?;
+    let opened = async {
+        source.refuse_within(volumes.source(), &args.target)?;
+        target.refuse_within(volumes.target(), &args.source)?;
+        let reading = LocalOptions { sweep: false, ..local };
+        let from = source.open(reading, volumes.source(), Use::Read).await?;
+        let to = target.open(local, volumes.target(), use_as).await?;
+        if use_as != Use::Read && !to.capabilities().writable {
+            let message = format!("{} is only for reading; a mirror is written to by its primary", to.name());
+            return Err(Failure::error(Exit::Usage, message));
+        }
+        futures::try_join!(reach(&from), reach(&to))?;
+        Ok((from, to))
+    };
+    let (from, to) = match opened.await {
+        Ok(stores) => stores,
+        Err(error) => return volumes.close().await.and(Err(error)),
+    };
     let directories = [&source, &target].into_iter().filter_map(Place::directory).collect();
-    let (source, target) = (source.open(reading)?, target.open(local)?);
-    futures::try_join!(reach(&source), reach(&target))?;
-    let sides = Sides { source: between(&source, &target, args), target: between(&target, &source, args), directories };
-    Ok(sides)
+    let source: &dyn Any = from.as_ref();
+    let source_root = source.downcast_ref::<VolumeStore>().map(VolumeStore::root);
+    let (source, target) = (between(&from, &to, args), between(&to, &from, args));
+    Ok(Sides { source, target, directories, volumes, source_root })
 }
 
 /// The store as it is used beside the other one: where one has files and the other objects, each holds what it could not
@@ -104,6 +142,7 @@ impl Place {
         let address: StoreAddress = text.parse()?;
         match address.scheme {
             Scheme::File => Ok(Self::Directory(address.directory().context("a directory has a path")?)),
+            Scheme::Farshore => Ok(Self::Volume(VolumePlace::of(&address)?)),
             _ => Cloud::of(&address, side, profile).map(Self::Cloud),
         }
     }
@@ -139,6 +178,7 @@ impl Place {
                 (from.display().to_string(), to.display().to_string(), overlap)
             }
             (Self::Cloud(from), Self::Cloud(to)) => (from.to_string(), to.to_string(), from.overlaps(to)),
+            (Self::Volume(from), Self::Volume(to)) => (from.name(), to.name(), from.overlaps(to)),
             _ => return Ok(()),
         };
         if !overlap {
@@ -147,16 +187,37 @@ impl Place {
         Err(Failure::error(Exit::Usage, format!("{from} and {to} overlap; choose sides that do not")))
     }
 
-    fn directory(&self) -> Option<PathBuf> {
-        if let Self::Directory(path) = self { Some(path.clone()) } else { None }
+    /// A volume must not keep its data in the other side.
+    fn refuse_within(&self, served: Option<&Served>, other: &str) -> Result<()> {
+        match (self, served) {
+            (Self::Volume(place), Some(served)) => served.refuse_within(place, &other.parse()?),
+            _ => Ok(()),
+        }
     }
 
-    fn open(self, local: LocalOptions) -> Result<Arc<dyn Store>> {
-        Ok(match self {
-            Self::Directory(path) if path.exists() => Arc::new(LocalStore::open(&path, local)?),
+    fn directory(&self) -> Option<PathBuf> {
+        match self {
+            Self::Directory(path) => Some(path.clone()),
+            Self::Volume(place) => place.directory().map(Path::to_path_buf),
+            Self::Cloud(_) => None,
+        }
+    }
+
+    fn volume(&self) -> Option<&VolumePlace> {
+        if let Self::Volume(place) = self { Some(place) } else { None }
+    }
+
+    async fn open(&self, local: LocalOptions, served: Option<&Served>, use_as: Use) -> Result<Arc<dyn Store>> {
+        Ok(match (self, served) {
+            (Self::Directory(path), _) if path.exists() => Arc::new(LocalStore::open(path, local)?),
             // What a dry run would make.
-            Self::Directory(path) => Arc::new(MemoryStore::files(&format!("file://{}", path.display()))),
-            Self::Cloud(cloud) => cloud.open()?,
+            (Self::Directory(path), _) => Arc::new(MemoryStore::files(&format!("file://{}", path.display()))),
+            (Self::Cloud(cloud), _) => cloud.open()?,
+            (Self::Volume(place), Some(served)) => match place.store(served, use_as).await {
+                Err(StoreError::Missing { .. }) if use_as == Use::Look => Arc::new(MemoryStore::files(&place.name())),
+                store => Arc::new(store?),
+            },
+            (Self::Volume(place), None) => anyhow::bail!("{} was not opened", place.name()),
         })
     }
 }

@@ -36,7 +36,7 @@ struct Worker {
 
 /// Runs `farshore sync-worker`.
 pub(crate) async fn sync_worker(args: &SyncWorkerArgs) -> Result<()> {
-    let signals = EndSignals::listen()?;
+    let mut signals = EndSignals::listen()?;
     let (tell, asked) = watch::channel(false);
     tokio::spawn(async move {
         signals.come().await;

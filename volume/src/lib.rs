@@ -21,9 +21,12 @@ mod read;
 mod read_ahead;
 mod reaper;
 mod volume;
+mod whole;
+mod whole_writer;
 
 pub use directory::{DirectoryPage, ListedEntry};
 pub use files::{AllocateMode, Opened};
 pub use handles::HandleId;
 pub use options::VolumeOptions;
 pub use volume::{Statistics, Volume};
+pub use whole_writer::{Stored, WholeWriter};

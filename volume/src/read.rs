@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use farshore_blocks::{BlockReader, ReadHint};
-use farshore_meta::{Contents, Extent, Result, Tree};
+use farshore_meta::{Contents, Extent, FsError, InodeState, Result, Tree};
 use futures::future::try_join_all;
 use futures::stream::{FuturesUnordered, TryStreamExt};
 
@@ -50,6 +50,17 @@ impl FileReader {
             crate::dirty::lay_over(offset, &mut buffer, start, &data);
         }
         Ok(buffer.into())
+    }
+
+    /// At most `len` bytes of a file in this state from `offset` on, as they are committed.
+    pub(crate) async fn read_state(&self, state: &InodeState, offset: u64, len: u32) -> Result<Bytes> {
+        let (attr, contents) = self.tree.contents(state.ino, offset, u64::from(len)).await?;
+        if InodeState::of(state.ino, &attr) != *state {
+            return Err(FsError::Stale);
+        }
+        let end = attr.size.min(offset.saturating_add(u64::from(len)));
+        let len = end.saturating_sub(offset) as usize;
+        self.read_committed(&Plan { len, contents, layers: Vec::new(), dirty: None }, offset, true).await
     }
 
     async fn plan(&self, file: &OpenFile, offset: u64, len: u32) -> Result<Plan> {

@@ -80,7 +80,8 @@ impl Volume {
         volume
     }
 
-    pub(crate) fn now(&self) -> UnixTime {
+    /// The time that changes are stamped with.
+    pub fn now(&self) -> UnixTime {
         (self.options.clock)()
     }
 
@@ -180,7 +181,7 @@ impl Volume {
         Ok(())
     }
 
-    async fn lost_name(&self, ino: Ino, attr: &Attr) {
+    pub(crate) async fn lost_name(&self, ino: Ino, attr: &Attr) {
         if attr.nlink > 0 {
             return;
         }

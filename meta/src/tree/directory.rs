@@ -29,9 +29,21 @@ pub(super) async fn read(
     limit: usize,
     with_attrs: bool,
 ) -> Result<Vec<DirectoryEntry>> {
+    let from = after.map_or_else(Vec::new, |name| [name.as_bytes(), &[0]].concat());
+    read_from(txn, ino, &from, limit, with_attrs).await
+}
+
+/// The entries whose names are not below `from`, which need not be a name.
+pub(super) async fn read_from(
+    txn: &mut Txn,
+    ino: Ino,
+    from: &[u8],
+    limit: usize,
+    with_attrs: bool,
+) -> Result<Vec<DirectoryEntry>> {
     expect_directory(&attributes::peek(txn, ino).await?)?;
     let prefix = key::entries(ino);
-    let begin = after.map_or(prefix.clone(), |name| [key::entry(ino, name).as_slice(), &[0]].concat());
+    let begin = [prefix.as_slice(), from].concat();
     let page = txn.peek_range(&RangeRead::new(begin, prefix_end(&prefix)).limit(limit)).await?;
     let mut entries = Vec::with_capacity(page.rows.len());
     for (key, value) in page.rows {

@@ -56,7 +56,8 @@ pub(super) struct ExtentChanges {
 }
 
 impl ExtentChanges {
-    fn put(&mut self, extent: Extent) {
+    /// Puts an extent where there is none.
+    pub(super) fn put(&mut self, extent: Extent) {
         self.rows.insert(extent.offset, Some(extent));
         self.refs.add(&extent);
         self.allocated += i64::from(extent.len);

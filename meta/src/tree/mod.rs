@@ -14,6 +14,8 @@ mod names;
 mod orphans;
 mod refs;
 mod rename;
+mod unnamed;
+mod whole;
 mod xattrs;
 
 use std::sync::Arc;
@@ -26,6 +28,7 @@ pub use directory::DirectoryEntry;
 pub use format::{NewVolume, format};
 pub use names::NewInode;
 pub use rename::RenameMode;
+pub use whole::{Expected, InodeState, Placed, WHOLE_EXTENTS, Whole, Xattr, XattrChange};
 pub use xattrs::XattrMode;
 
 use crate::attempts::transact;
@@ -70,6 +73,13 @@ impl Tree {
     pub async fn lookup(&self, parent: Ino, name: &Name) -> Result<(Ino, Attr)> {
         let mut txn = self.region.begin().await?;
         names::lookup(&mut txn, parent, name).await
+    }
+
+    /// The inode that a path of names leads to from the directory `from`, read at one snapshot; no
+    /// symlink is followed. The empty path leads to `from`.
+    pub async fn resolve(&self, from: Ino, path: &[Name]) -> Result<(Ino, Attr)> {
+        let mut txn = self.region.begin().await?;
+        names::resolve(&mut txn, from, path).await
     }
 
     /// An inode's attributes.
@@ -151,6 +161,19 @@ impl Tree {
         directory::read(&mut txn, ino, after, limit, with_attrs).await
     }
 
+    /// The entries of a directory whose names are not below `from`, which may be any bytes; else as
+    /// `read_directory`.
+    pub async fn read_directory_from(
+        &self,
+        ino: Ino,
+        from: &[u8],
+        limit: usize,
+        with_attrs: bool,
+    ) -> Result<Vec<DirectoryEntry>> {
+        let mut txn = self.region.begin().await?;
+        directory::read_from(&mut txn, ino, from, limit, with_attrs).await
+    }
+
     /// An extended attribute's value.
     pub async fn xattr(&self, ino: Ino, name: &[u8]) -> Result<Bytes> {
         let mut txn = self.region.begin().await?;
@@ -161,6 +184,12 @@ impl Tree {
     pub async fn xattrs(&self, ino: Ino) -> Result<Vec<Bytes>> {
         let mut txn = self.region.begin().await?;
         xattrs::list(&mut txn, ino).await
+    }
+
+    /// The extended attributes with their values, read at one snapshot.
+    pub async fn all_xattrs(&self, ino: Ino) -> Result<Vec<Xattr>> {
+        let mut txn = self.region.begin().await?;
+        xattrs::all(&mut txn, ino).await
     }
 
     /// Sets an extended attribute.
@@ -233,7 +262,84 @@ impl Tree {
         contents::seek(&mut txn, ino, offset, seek).await
     }
 
-    /// Inodes without a name whose rows still stand, at most `limit`.
+    /// Makes an inode with everything that belongs to it, and gives it `name` in place of what is as
+    /// `expected`, in one transaction.
+    ///
+    /// # Errors
+    /// `Exists`, `NotFound` or `Stale` when it is not as expected; `IsDirectory` when a directory is in the way.
+    pub async fn place(
+        &self,
+        parent: Ino,
+        name: &Name,
+        whole: &Whole,
+        expected: &Expected,
+        now: UnixTime,
+    ) -> Result<Placed> {
+        let ino = self.next_ino().await?;
+        let _held = self.locks.hold([parent, parent]).await;
+        transact!(&self.region, |txn| whole::place(txn, parent, name, ino, whole, expected, now))
+    }
+
+    /// Gives an inode that is no directory one more name in place of what had it. Returns the inode
+    /// that lost its name to it, if one did.
+    pub async fn link_over(&self, ino: Ino, parent: Ino, name: &Name, now: UnixTime) -> Result<Option<(Ino, Attr)>> {
+        let _held = self.locks.hold([parent, parent]).await;
+        transact!(&self.region, |txn| whole::link_over(txn, ino, parent, name, now))
+    }
+
+    /// Changes attributes but the size, and extended attributes, in one transaction.
+    ///
+    /// # Errors
+    /// `Stale` when the inode is not in the state that is expected.
+    pub async fn change(
+        &self,
+        ino: Ino,
+        expected: Option<&InodeState>,
+        change: &AttrChange,
+        xattrs: &[XattrChange],
+        now: UnixTime,
+    ) -> Result<Attr> {
+        transact!(&self.region, |txn| whole::change(txn, ino, expected, change, xattrs, now))
+    }
+
+    /// Makes a file without a name, to be written and then named. One that is `kept` stays until then, also
+    /// without the process; any other is removed as orphans are.
+    pub async fn begin_unnamed(&self, inode: &NewInode, xattrs: &[Xattr], kept: bool, now: UnixTime) -> Result<Ino> {
+        let ino = self.next_ino().await?;
+        transact!(&self.region, |txn| unnamed::begin(txn, ino, inode, xattrs, kept, now))?;
+        Ok(ino)
+    }
+
+    /// Gives a file without a name one, in place of what is as `expected`. Its contents stay; its attributes become
+    /// those of `whole`.
+    ///
+    /// # Errors
+    /// Those of `place`; `NotFound` when the file has a name or is gone, `Invalid` when its length is another.
+    pub async fn name(
+        &self,
+        ino: Ino,
+        parent: Ino,
+        name: &Name,
+        whole: &Whole,
+        expected: &Expected,
+        now: UnixTime,
+    ) -> Result<Placed> {
+        let _held = self.locks.hold([parent, parent]).await;
+        transact!(&self.region, |txn| unnamed::name(txn, ino, parent, name, whole, expected, now))
+    }
+
+    /// Gives a file without a name up, so that it can be reaped. False when there is no such file.
+    pub async fn give_up_unnamed(&self, ino: Ino) -> Result<bool> {
+        transact!(&self.region, |txn| unnamed::give_up(txn, ino))
+    }
+
+    /// Files without a name that are kept, after `after`, in the order of their numbers, at most `limit`.
+    pub async fn kept_unnamed(&self, after: Option<Ino>, limit: usize) -> Result<Vec<Ino>> {
+        let mut txn = self.region.begin().await?;
+        unnamed::marked(&mut txn, unnamed::KEPT, after, limit).await
+    }
+
+    /// Inodes without a name whose rows still stand and that nobody keeps, at most `limit`.
     pub async fn orphans(&self, limit: usize) -> Result<Vec<Ino>> {
         let mut txn = self.region.begin().await?;
         orphans::list(&mut txn, limit).await

@@ -68,6 +68,19 @@ pub(super) async fn lookup(txn: &mut Txn, parent: Ino, name: &Name) -> Result<(I
     Ok((ino, attr))
 }
 
+/// The inode that a path of names leads to from a directory, read at one snapshot. Nothing is followed.
+pub(super) async fn resolve(txn: &mut Txn, from: Ino, path: &[Name]) -> Result<(Ino, Attr)> {
+    let (mut ino, mut kind) = (from, FileKind::Directory);
+    for name in path {
+        if kind != FileKind::Directory {
+            return Err(FsError::NotDirectory);
+        }
+        let value = txn.peek(&key::entry(ino, name)).await?;
+        (ino, kind) = row::decode_entry(&value.ok_or(FsError::NotFound)?)?;
+    }
+    Ok((ino, attributes::peek(txn, ino).await?))
+}
+
 pub(super) async fn create(
     txn: &mut Txn,
     parent: Ino,

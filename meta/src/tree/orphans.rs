@@ -2,29 +2,27 @@
 
 use crate::attr::UnixTime;
 use crate::engine::RangeRead;
-use crate::error::{FsError, Result};
+use crate::error::Result;
 use crate::ino::Ino;
-use crate::key;
 use crate::txn::Txn;
+use crate::{key, row};
 
-use super::{attributes, contents, extents};
+use super::{attributes, contents, extents, unnamed};
 
 /// Orphans that one transaction takes up.
 pub(super) const BATCH: usize = 64;
 
 pub(super) async fn list(txn: &mut Txn, limit: usize) -> Result<Vec<Ino>> {
-    let page = txn.peek_range(&RangeRead::prefix(key::ORPHANS).limit(limit)).await?;
-    let ino = |key: &[u8]| key.last_chunk::<8>().map(|bytes| Ino(u64::from_be_bytes(*bytes)));
-    let inos = page.rows.iter().map(|(key, _)| ino(key));
-    inos.collect::<Option<_>>().ok_or_else(|| FsError::Corrupt("an orphan's key".into()))
+    unnamed::marked(txn, unnamed::REMOVED, None, limit).await
 }
 
 /// Removes rows of the orphans among `inos` until the step is full; true when all are gone.
 pub(super) async fn reap_step(txn: &mut Txn, inos: &[Ino], now: UnixTime) -> Result<bool> {
     let mut budget = extents::STEP_EXTENTS;
     for ino in inos {
-        if txn.get(&key::orphan(*ino)).await?.is_none() {
-            continue;
+        match txn.get(&key::orphan(*ino)).await? {
+            Some(mark) if row::decode_number("an orphan", &mark)? == unnamed::REMOVED => {}
+            _ => continue,
         }
         let attr = attributes::get(txn, *ino).await?;
         let held = (attr.allocated / 4096 + 1).min(extents::STEP_EXTENTS as u64) as usize;

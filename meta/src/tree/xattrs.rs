@@ -35,6 +35,25 @@ pub(super) async fn list(txn: &mut Txn, ino: Ino) -> Result<Vec<Bytes>> {
     Ok(page.rows.into_iter().map(|(key, _)| key.slice(prefix.len()..)).collect())
 }
 
+/// The extended attributes with their values, in the order of their names.
+pub(super) async fn all(txn: &mut Txn, ino: Ino) -> Result<Vec<(Bytes, Bytes)>> {
+    let prefix = key::xattrs(ino);
+    let page = txn.peek_range(&RangeRead::prefix(prefix.as_slice())).await?;
+    let decode = |(key, value): (Bytes, Bytes)| {
+        let bytes = row::decode_bytes("an extended attribute", &value)?;
+        Ok((key.slice(prefix.len()..), value.slice_ref(bytes)))
+    };
+    page.rows.into_iter().map(decode).collect()
+}
+
+/// Fails for a name that no extended attribute has.
+pub(super) fn check_name(name: &[u8]) -> Result<()> {
+    if name.is_empty() || name.len() > MAX_NAME_BYTES {
+        return Err(FsError::Invalid("an extended attribute's name has 1 to 255 bytes"));
+    }
+    Ok(())
+}
+
 pub(super) async fn set(
     txn: &mut Txn,
     ino: Ino,
@@ -43,9 +62,7 @@ pub(super) async fn set(
     mode: XattrMode,
     now: UnixTime,
 ) -> Result<()> {
-    if name.is_empty() || name.len() > MAX_NAME_BYTES {
-        return Err(FsError::Invalid("an extended attribute's name has 1 to 255 bytes"));
-    }
+    check_name(name)?;
     if value.len() > MAX_XATTR_BYTES {
         return Err(FsError::AttributeTooLarge);
     }

@@ -12,13 +12,13 @@ use crate::limits::{CONFIRMED_AT_ONCE, DELETE_BATCH, PAGE_ENTRIES};
 use crate::outcome::{Outcome, What};
 
 use super::last_pass::last_pass;
-use super::{Context, JobError, Summary};
+use super::{Context, JobError, Summary, Whole};
 
 /// Ends the job, as far as it is at its end.
 pub(super) async fn finish(context: &Context, journal: &dyn Journal) -> Result<Summary, JobError> {
     let error = context.stopped();
     let complete = error.is_none() && journal.is_settled().await?;
-    let facts = ListingFacts { complete, counts: journal.counts().await? };
+    let facts = ListingFacts { complete, counts: of_whole(context, journal.counts().await?) };
     let closed = if context.options.policy.delete { delete_if_allowed(context, journal, &facts).await? } else { None };
     let mut linked = 0;
     if complete {
@@ -34,6 +34,16 @@ pub(super) async fn finish(context: &Context, journal: &dyn Journal) -> Result<S
     let mut counts = journal.counts().await?;
     counts.updated += linked;
     Ok(Summary { counts, complete, closed, error })
+}
+
+/// The counts, with what is true of both sides as wholes where the job sees a part.
+fn of_whole(context: &Context, counts: Counts) -> Counts {
+    match context.options.part_of {
+        Some(Whole { source_is_empty, target_entries }) => {
+            Counts { source_entries: u64::from(!source_is_empty), target_entries, ..counts }
+        }
+        None => counts,
+    }
 }
 
 /// Deletes what was planned, if the gate opens; why it stays closed, if it does.

@@ -51,10 +51,21 @@ pub struct JobOptions {
     pub target_pace: PaceLimits,
     /// How many ranges are worked on at once here. With none, others do all of it.
     pub workers: usize,
+    /// What both sides hold where the job sees a part of it: what the gate decides by.
+    pub part_of: Option<Whole>,
     /// Whether nothing is changed, only told.
     pub dry_run: bool,
     /// A random number: it spreads retries, and names workers apart from those of other processes.
     pub seed: u64,
+}
+
+/// Both sides of a job that sees only a part of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whole {
+    /// Whether the source has nothing at all.
+    pub source_is_empty: bool,
+    /// What the target has.
+    pub target_entries: u64,
 }
 
 /// Two stores and what is to be done.
@@ -129,6 +140,7 @@ impl Default for JobOptions {
             source_pace: PaceLimits::default(),
             target_pace: PaceLimits::default(),
             workers: 4,
+            part_of: None,
             dry_run: false,
             seed: 0,
         }
@@ -176,13 +188,14 @@ impl Job {
 
     /// What tells this job from others.
     pub fn identity(&self) -> JobIdentity {
-        let JobOptions { range, filter, policy, deletion, copy, dry_run, .. } = &self.options;
+        let JobOptions { range, filter, policy, deletion, copy, dry_run, part_of, .. } = &self.options;
         let description = format!("{} to {}, {range}", self.source.name(), self.target.name());
         let all = format!(
-            "{description} {:?} {policy:?} {deletion:?} {:?} {:?} {dry_run}",
+            "{description} {:?} {policy:?} {deletion:?} {:?} {:?} {dry_run}{}",
             filter.spec(),
             copy.keep,
-            copy.verify
+            copy.verify,
+            if part_of.is_some() { " a part" } else { "" }
         );
         JobIdentity { fingerprint: *blake3::hash(all.as_bytes()).as_bytes(), description, range: range.clone() }
     }

@@ -19,15 +19,24 @@ const PRINTED_SETTINGS: &[&str] = &[
     "addressing",
     "profile",
     "api_version",
+    "prefix",
 ];
 
+/// What a META begins with that is a URL.
+const ENGINES: [&str; 2] = ["embedded://", FOUNDATIONDB];
+const FOUNDATIONDB: &str = "fdb://";
+
 /// The address of a store: `PATH`, `file:///PATH`, `s3://BUCKET/PREFIX?SETTING=VALUE&…`, `gs://`, `az://`, `http(s)://`
-/// or `farshore://`. What is printed parses again, and then takes its credentials from elsewhere.
+/// or `farshore://META//PATH`. What is printed parses again, and then takes its credentials from elsewhere.
+///
+/// META is a volume's metadata as the other commands take it: a path, `embedded:///path` or `fdb:///cluster-file`, whose
+/// prefix is the setting `prefix`. It is a path with slashes, so two of them end it; what follows is the path within the
+/// volume.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoreAddress {
     /// Which kind of store.
     pub scheme: Scheme,
-    /// The bucket, container, host with port, or name; empty for a directory.
+    /// The bucket, container, host with port, or name; META of a volume; empty for a directory.
     pub authority: String,
     /// The path of a directory; for others the prefix of all keys, byte for byte, without the slash before it.
     pub path: Vec<u8>,
@@ -86,7 +95,47 @@ impl StoreAddress {
         (self.scheme == Scheme::File).then(|| PathBuf::from(std::ffi::OsString::from_vec(self.path.clone())))
     }
 
+    /// META of a volume, as the other commands take it.
+    pub fn meta(&self) -> Option<String> {
+        if self.scheme != Scheme::Farshore {
+            return None;
+        }
+        let prefix = self.setting("prefix").filter(|_| self.authority.starts_with(FOUNDATIONDB));
+        Some(prefix.map_or_else(|| self.authority.clone(), |prefix| format!("{}?prefix={prefix}", self.authority)))
+    }
+
+    fn parse_volume(rest: &str) -> Result<Self, StoreError> {
+        let shown = "farshore://";
+        let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let unescape = |text: &str| percent_decoded(text).ok_or_else(|| StoreError::invalid(shown, ESCAPES));
+        let scheme = ENGINES.iter().find(|scheme| place.starts_with(**scheme)).map_or(0, |scheme| scheme.len());
+        let end = place[scheme..].find("//").map_or(place.len(), |at| scheme + at);
+        let path = place[end..].strip_prefix("//").unwrap_or_default();
+        // A URL of an engine is decoded by who reads it.
+        let meta = if scheme > 0 { place.as_bytes()[..end].to_vec() } else { unescape(&place[..end])? };
+        let meta = String::from_utf8(meta).map_err(|_| StoreError::invalid(shown, "META is not UTF-8"))?;
+        if meta.is_empty() || meta.contains('\0') {
+            return Err(StoreError::invalid(shown, "write farshore://META//path, where META is a volume's metadata"));
+        }
+        let settings = parse_settings(query, shown, unescape)?;
+        Ok(Self { scheme: Scheme::Farshore, authority: meta, path: unescape(path)?, settings })
+    }
+
+    /// META and the path within the volume.
+    fn print_volume(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_url = ENGINES.iter().any(|scheme| self.authority.starts_with(scheme));
+        let meta = if is_url { self.authority.clone() } else { url_escaped(self.authority.as_bytes()) };
+        // Two slashes in META itself would end it.
+        let meta = if is_url { meta } else { meta.replace("//", "/%2F") };
+        let meta = meta.strip_suffix('/').map_or(meta.clone(), |bare| format!("{bare}%2F"));
+        let separator = if self.path.is_empty() { "" } else { "//" };
+        write!(f, "{}://{meta}{separator}{}", self.scheme.name(), url_escaped(&self.path))
+    }
+
     fn parse_url(scheme: Scheme, rest: &str) -> Result<Self, StoreError> {
+        if scheme == Scheme::Farshore {
+            return Self::parse_volume(rest);
+        }
         let shown = || format!("{}://", scheme.name());
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) =
@@ -109,8 +158,12 @@ impl StoreAddress {
     }
 
     fn print(&self, f: &mut fmt::Formatter<'_>, shown: impl Fn(&str) -> bool) -> fmt::Result {
-        let slash = if self.scheme == Scheme::File || self.path.is_empty() { "" } else { "/" };
-        write!(f, "{}://{}{slash}{}", self.scheme.name(), self.authority, url_escaped(&self.path))?;
+        if self.scheme == Scheme::Farshore {
+            self.print_volume(f)?;
+        } else {
+            let slash = if self.scheme == Scheme::File || self.path.is_empty() { "" } else { "/" };
+            write!(f, "{}://{}{slash}{}", self.scheme.name(), self.authority, url_escaped(&self.path))?;
+        }
         let mut separator = '?';
         for (name, value) in self.settings.iter().filter(|(name, _)| shown(name)) {
             write!(f, "{separator}{name}={}", url_escaped(value.as_bytes()))?;
@@ -120,7 +173,7 @@ impl StoreAddress {
     }
 }
 
-const FORMS: &str = "use a path, file:///path, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, http(s)://host/path or farshore://volume/path";
+const FORMS: &str = "use a path, file:///path, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix, http(s)://host/path or farshore://META//path";
 const ESCAPES: &str = "a `%` is followed by two hexadecimal digits; write `%` itself as %25 and `?` as %3F";
 
 fn parse_settings(
@@ -216,6 +269,29 @@ mod tests {
     }
 
     #[test]
+    fn two_slashes_end_a_volumes_metadata() {
+        for (text, meta, path) in [
+            ("farshore:///srv/meta//photos/2024", "/srv/meta", "photos/2024"),
+            ("farshore:///srv/meta", "/srv/meta", ""),
+            ("farshore://relative/meta//", "relative/meta", ""),
+            ("farshore:///a%20b%3F//c%2Fd", "/a b?", "c/d"),
+            ("farshore://embedded:///srv/meta//x", "embedded:///srv/meta", "x"),
+            ("farshore://fdb:///etc/fdb.cluster//x?prefix=one", "fdb:///etc/fdb.cluster?prefix=one", "x"),
+            ("farshore://fdb:///etc/fdb.cluster?prefix=one", "fdb:///etc/fdb.cluster?prefix=one", ""),
+            ("farshore:///meta//a//b", "/meta", "a//b"),
+        ] {
+            let address = parse(text);
+            assert_eq!((address.meta().as_deref(), address.path.as_slice()), (Some(meta), path.as_bytes()), "{text}");
+            assert_eq!(parse(&address.to_string()), address, "{text}");
+        }
+        let upstream = parse("farshore:///m//p?upstream=http://one:7440");
+        assert_eq!(upstream.setting("upstream"), Some("http://one:7440"));
+        for wrong in ["farshore://", "farshore:////x", "farshore:///m?a=1&a=2", "farshore:///%zz"] {
+            assert!(wrong.parse::<StoreAddress>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn the_rest_is_refused_without_telling_secrets() {
         for text in [
             "",
@@ -237,6 +313,12 @@ mod tests {
         fn what_is_printed_parses_again(path in prop::collection::vec(any::<u8>(), 0..20), region in "[a-z &?%#=]{0,8}") {
             let settings = vec![("region".to_owned(), region)];
             let address = StoreAddress { scheme: Scheme::S3, authority: "bucket".to_owned(), path, settings };
+            prop_assert_eq!(parse(&address.to_string()), address);
+        }
+
+        #[test]
+        fn volumes_print_and_parse_again(meta in "[a-z/ ?&%#]{1,12}", path in prop::collection::vec(any::<u8>(), 0..20)) {
+            let address = StoreAddress { scheme: Scheme::Farshore, authority: meta, path, settings: Vec::new() };
             prop_assert_eq!(parse(&address.to_string()), address);
         }
     }

@@ -44,6 +44,7 @@ mod posix;
 pub mod s3;
 mod transport;
 mod upload;
+pub mod volume;
 mod write;
 
 use std::any::Any;

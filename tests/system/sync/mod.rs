@@ -15,6 +15,8 @@ mod local;
 mod refused;
 mod s3;
 mod team;
+mod volume;
+mod watch;
 mod web;
 mod workers;
 
