@@ -25,8 +25,9 @@ pub const DELETE_BATCH: usize = 1000;
 /// Names that a walk over a web server's directories keeps in memory: a directory of more is asked for again.
 pub const INDEX_NAMES: usize = 32_768;
 
-/// Files of a web server that are looked at at once for a page of its listing.
-pub const HEADS_AT_ONCE: usize = 16;
+/// Files of a web server that are looked at at once for a page of its listing: simple servers let few connections wait,
+/// and a further one then waits a second or more to be tried again.
+pub const HEADS_AT_ONCE: usize = 6;
 
 /// Names of one index that are reported as such that none can have; further ones are as hidden as these.
 pub const ODD_NAMES: usize = 100;

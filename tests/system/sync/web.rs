@@ -48,14 +48,15 @@ impl Server {
 fn a_tree_on_a_web_server_is_mirrored_and_kept_up() {
     let shore = Shore::new("sync-web", LIMIT);
     let source = shore.mkdir("source");
-    hostile::plant_many(&source, 200);
+    hostile::plant_many(&source, 80);
     for name in ["with space", "per%cent", "plus+and&", "\u{e9}", "#1", "q?x", "back\\slash", "new\nline"] {
         fs::write(source.join(name), name).unwrap();
     }
     fs::write(source.join("large"), hostile::bytes(20 << 20, 1)).unwrap();
     let Some(server) = Server::start(&source) else { return };
     let (from, to) = (server.at(""), shore.arg("target"));
-    let counts = sync(&shore, &from, &to, &[]);
+    // This server lets five connections wait, and makes each further one wait a second or more.
+    let counts = sync(&shore, &from, &to, &["--concurrency", "4"]);
     assert_eq!((counts.get("copied"), counts.get("failed")), (counts.get("source_entries"), 0));
     assert_same_contents_for_rsync(&source, &shore.path("target"));
     assert_nothing_is_left_to_do(&shore, &from, &to);
