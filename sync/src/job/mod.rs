@@ -178,12 +178,9 @@ impl Job {
     pub fn identity(&self) -> JobIdentity {
         let JobOptions { range, filter, policy, deletion, copy, dry_run, .. } = &self.options;
         let description = format!("{} to {}, {range}", self.source.name(), self.target.name());
-        let all = format!(
-            "{description} {:?} {policy:?} {deletion:?} {:?} {:?} {dry_run}",
-            filter.spec(),
-            copy.keep,
-            copy.verify
-        );
+        let kept = (copy.keep, &copy.storage_class, self.source.capabilities().posix_in_metadata.is_some());
+        let all =
+            format!("{description} {:?} {policy:?} {deletion:?} {kept:?} {:?} {dry_run}", filter.spec(), copy.verify);
         JobIdentity { fingerprint: *blake3::hash(all.as_bytes()).as_bytes(), description, range: range.clone() }
     }
 
@@ -238,7 +235,7 @@ impl Job {
             source_pace: self.pace(self.options.source_pace, Side::Source),
             target_pace: self.pace(self.options.target_pace, Side::Target),
         };
-        let copier = Arc::new(Copier::new(ends, self.options.copy, self.options.seed));
+        let copier = Arc::new(Copier::new(ends, self.options.copy.clone(), self.options.seed));
         let waiting = copier.disk_calls().map(|calls| {
             let threads = WaitingThreads::start(calls.min(self.options.target_pace.most_at_once));
             threads.map_err(|error| StoreError::unavailable("this machine", "start threads", &error))
