@@ -233,6 +233,9 @@ pub(crate) struct WriteArgs {
     /// Read each copy again and compare it with what was read from SRC
     #[arg(long)]
     pub(super) verify: bool,
+    /// The storage class or access tier of what is written; without it that of SRC, in the words of DST's cloud
+    #[arg(long, value_name = "NAME")]
+    pub(super) storage_class: Option<String>,
     /// Copy through this machine where the store could copy by itself
     #[arg(long)]
     pub(super) no_server_side: bool,

@@ -37,6 +37,7 @@ pub(super) fn of_sync(args: &SyncArgs, moment: SystemTime) -> Result<JobOptions>
     let copy = CopyOptions {
         verify: if write.verify { Verify::ReadBack } else { Verify::Reported },
         server_side: !write.no_server_side,
+        storage_class: write.storage_class.clone(),
         ..base.copy
     };
     Ok(JobOptions { policy, copy, deletion: deletion(&args.delete), dry_run: args.dry_run, ..base })

@@ -118,7 +118,7 @@ pub(crate) async fn check(args: &CheckArgs) -> Result<()> {
 }
 
 async fn check_sides(args: &CheckArgs, sides: &Sides, mut options: JobOptions, signals: &mut EndSignals) -> Result<()> {
-    if has_directories(&sides.source) && has_directories(&sides.target) {
+    if args.attributes || (has_directories(&sides.source) && has_directories(&sides.target)) {
         options.policy.directories = Directories::Keep;
     }
     let job = Job::new(Arc::clone(&sides.source), Arc::clone(&sides.target), options);
@@ -206,6 +206,8 @@ fn told<'a>(sides: &'a Sides, summary: &'a Summary, progress: &Progress) -> Told
     }
 }
 
+/// Whether every directory is there as such: among objects, others make none.
 fn has_directories(store: &Arc<dyn Store>) -> bool {
-    store.capabilities().holds.has(AttributeKind::Directories)
+    let can = store.capabilities();
+    can.holds.has(AttributeKind::Directories) && can.posix_in_metadata.is_none()
 }

@@ -34,8 +34,10 @@ mod plan;
 mod posix_metadata;
 mod retry;
 mod split;
+mod storage_class;
 pub mod store;
 mod timestamp;
+mod verdict;
 mod waiting;
 
 pub use allowance::{Allowance, Amounts};

@@ -4,9 +4,10 @@
 use crate::attributes::{AttributeKind, AttributeSet, Posix};
 use crate::checksum::Agreement;
 use crate::entry::{Kind, Object};
-use crate::plan::{ComparePolicy, CopyReason, Metadata, PairCapabilities, is_directory};
+use crate::plan::{ComparePolicy, CopyReason, Metadata, PairCapabilities};
 use crate::posix_metadata::as_held;
 use crate::timestamp::Timestamp;
+use crate::verdict::is_directory;
 
 /// How alike two objects are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,10 +26,11 @@ use crate::outcome::Observer;
 use crate::pace::Pace;
 use crate::parts::Cut;
 use crate::retry::{Dice, RetryPolicy, retry};
+use crate::storage_class::{Provider, translated};
 use crate::store::{Body, CopyRequest, PutRequest, ReadRequest, Store, Stored};
 
 /// How copies are made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyOptions {
     /// How a copy is proven.
     pub verify: Verify,
@@ -37,6 +38,8 @@ pub struct CopyOptions {
     pub server_side: bool,
     /// What is kept beside bytes, where the target holds it.
     pub keep: AttributeSet,
+    /// The storage class of what is written, in the target's words; without it the source's, in the target's words.
+    pub storage_class: Option<String>,
     /// Whether BLAKE3 is computed too, for a manifest.
     pub blake3: bool,
     /// When failed requests are sent again.
@@ -87,6 +90,7 @@ impl Default for CopyOptions {
             verify: Verify::Reported,
             server_side: true,
             keep: AttributeSet::all(),
+            storage_class: None,
             blake3: false,
             retry: RetryPolicy::default(),
         }
@@ -274,13 +278,20 @@ impl Copier {
         if !kept.has(AttributeKind::Tags) {
             request.attributes.tags.clear();
         }
-        if !kept.has(AttributeKind::StorageClass) {
-            request.attributes.storage_class = None;
-        }
+        let class = request.attributes.storage_class.take().filter(|_| kept.has(AttributeKind::StorageClass));
+        request.attributes.storage_class = self.options.storage_class.clone().or_else(|| self.class_there(class));
         if !kept.has(AttributeKind::Mode) {
             request.attributes.posix = None;
         }
         request
+    }
+
+    /// A class of the source in the target's words. One that has no such words is left as it is: the target says so.
+    fn class_there(&self, class: Option<String>) -> Option<String> {
+        let class = class?;
+        let providers = Provider::of(self.source.name()).zip(Provider::of(self.target.name()));
+        let translated = providers.filter(|(from, to)| from != to).and_then(|(from, to)| translated(&class, from, to));
+        Some(translated.map_or(class, ToOwned::to_owned))
     }
 
     /// What is computed beside CRCs: MD5 where it is all that a store knows.

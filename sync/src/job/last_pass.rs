@@ -13,8 +13,9 @@ use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::limits::{CONFIRMED_AT_ONCE, LINKS_KEPT, PAGE_ENTRIES};
 use crate::outcome::{Outcome, What};
-use crate::plan::{CompareAttributes, Write, is_directory};
+use crate::plan::{CompareAttributes, Write};
 use crate::store::CheckedListing;
+use crate::verdict::is_directory;
 
 /// The first name of each file of the source that has several. A name may have been copied by an earlier run or by
 /// another worker, so that only here all of them are seen.

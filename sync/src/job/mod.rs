@@ -190,10 +190,10 @@ impl Job {
     pub fn identity(&self) -> JobIdentity {
         let JobOptions { range, filter, policy, deletion, copy, dry_run, part_of, .. } = &self.options;
         let description = format!("{} to {}, {range}", self.source.name(), self.target.name());
+        let kept = (copy.keep, &copy.storage_class, self.source.capabilities().posix_in_metadata.is_some());
         let all = format!(
-            "{description} {:?} {policy:?} {deletion:?} {:?} {:?} {dry_run}{}",
+            "{description} {:?} {policy:?} {deletion:?} {kept:?} {:?} {dry_run}{}",
             filter.spec(),
-            copy.keep,
             copy.verify,
             if part_of.is_some() { " a part" } else { "" }
         );
@@ -203,7 +203,7 @@ impl Job {
     /// Runs the job, or goes on with it, until its end or until it cannot go on.
     pub async fn run(&self, journal: Arc<dyn Journal>, observer: Arc<dyn Observer>) -> Result<Summary, JobError> {
         journal.open(&self.identity()).await?;
-        let context = Arc::new(self.context(Arc::clone(&journal) as Arc<dyn WorkerJournal>, observer)?);
+        let context = Arc::new(self.context(Arc::clone(&journal) as Arc<dyn WorkerJournal>, observer));
         context.work().await?;
         while !context.is_stopped() && !journal.is_settled().await? {
             tokio::time::sleep(SETTLED_PAUSE).await;
@@ -219,7 +219,7 @@ impl Job {
         observer: Arc<dyn Observer>,
         asked: impl Future<Output = ()>,
     ) -> Result<Worked, JobError> {
-        let context = Arc::new(self.context(journal, observer)?);
+        let context = Arc::new(self.context(journal, observer));
         let mut working = pin!(context.work());
         tokio::select! {
             worked = &mut working => worked?,
@@ -233,7 +233,7 @@ impl Job {
         Ok(context.stopped().map_or(Worked::Done, Worked::Stopped))
     }
 
-    fn context(&self, journal: Arc<dyn WorkerJournal>, observer: Arc<dyn Observer>) -> Result<Context, StoreError> {
+    fn context(&self, journal: Arc<dyn WorkerJournal>, observer: Arc<dyn Observer>) -> Context {
         let (here, there) = (self.source.capabilities(), self.target.capabilities());
         let can = PairCapabilities {
             target_holds: there.holds,
@@ -251,13 +251,11 @@ impl Job {
             source_pace: self.pace(self.options.source_pace, Side::Source),
             target_pace: self.pace(self.options.target_pace, Side::Target),
         };
-        let copier = Arc::new(Copier::new(ends, self.options.copy, self.options.seed));
-        let waiting = copier.disk_calls().map(|calls| {
-            let threads = WaitingThreads::start(calls.min(self.options.target_pace.most_at_once));
-            threads.map_err(|error| StoreError::unavailable("this machine", "start threads", &error))
-        });
-        let (waiting, leaves, stopped) = (waiting.transpose()?, AtomicBool::new(false), Mutex::new(None));
-        Ok(Context { copier, options: self.options.clone(), can, splits, waiting, leaves, stopped })
+        let copier = Arc::new(Copier::new(ends, self.options.copy.clone(), self.options.seed));
+        let threads = copier.disk_calls().map(|calls| calls.min(self.options.target_pace.most_at_once));
+        let waiting = threads.map(WaitingThreads::start);
+        let (leaves, stopped) = (AtomicBool::new(false), Mutex::new(None));
+        Context { copier, options: self.options.clone(), can, splits, waiting, leaves, stopped }
     }
 }
 

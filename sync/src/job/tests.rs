@@ -184,6 +184,22 @@ async fn one_provider_copies_by_itself() {
 }
 
 #[tokio::test]
+async fn a_storage_class_is_kept_or_given() {
+    let source = Arc::new(MemoryStore::objects("one"));
+    let mut request = PutRequest::object(key("a"), 1);
+    request.attributes.storage_class = Some("GLACIER_IR".to_owned());
+    source.put(&request, Body::Whole("x".into())).await.unwrap();
+    for given in [None, Some("STANDARD_IA".to_owned())] {
+        let target = small("two");
+        let mut options = options();
+        options.copy.storage_class.clone_from(&given);
+        run(source.clone(), target.clone(), options).await;
+        let class = target.snapshot()[&key("a")].0.attributes.storage_class.clone();
+        assert_eq!(class, given.or_else(|| Some("GLACIER_IR".to_owned())));
+    }
+}
+
+#[tokio::test]
 async fn checksums_decide_where_sizes_do_not() {
     let quiet = |name| Arc::new(MemoryStore::files(name).with_capabilities(|can| can.max_copy_bytes = 0));
     let (source, target) = (quiet("source"), quiet("target"));

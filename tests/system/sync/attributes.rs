@@ -5,15 +5,13 @@ use std::fs::{self, File, Permissions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, XattrFlags, setxattr, utimensat};
 
 use super::compare::{assert_same_but_for_hard_links, assert_same_files_for_rsync, assert_same_for_rsync};
-use super::{DIFFERS, PARTIAL, assert_nothing_is_left_to_do, hostile, sync, sync_fails};
-use crate::command::{Said, find, not_run};
-use crate::process::Process;
+use super::radosgw::{rclone, start};
+use super::{DIFFERS, assert_nothing_is_left_to_do, hostile, sync};
 use crate::seaweed::Seaweed;
 use crate::shore::Shore;
 
@@ -72,20 +70,6 @@ fn set_time(path: &Path, seconds: i64, nanos: u32) {
     let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
     let times = Timestamps { last_access, last_modification };
     utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
-}
-
-/// rclone on a server, by the tests' own credentials.
-fn rclone(endpoint: &str, args: &[&str]) -> Option<String> {
-    let Some(program) = find("rclone") else {
-        not_run("rclone's view of the metadata", "it is not installed");
-        return None;
-    };
-    let mut command = Command::new(program);
-    command.args(args).env("RCLONE_CONFIG", "/dev/null").env("RCLONE_CONFIG_S_TYPE", "s3");
-    command.env("RCLONE_CONFIG_S_PROVIDER", "Ceph").env("RCLONE_CONFIG_S_ENDPOINT", endpoint);
-    command.env("RCLONE_CONFIG_S_ACCESS_KEY_ID", "farshore-test");
-    command.env("RCLONE_CONFIG_S_SECRET_ACCESS_KEY", "farshore-test-secret");
-    Some(Said::of(&mut command).ok())
 }
 
 /// What the server keeps is what rclone would have written.
@@ -183,7 +167,7 @@ fn what_has_no_room_in_metadata_is_counted_and_links_that_change_are_copied() {
 #[test]
 fn directories_keep_their_attributes_where_the_server_does() {
     let mut shore = Shore::new("sync-attributes-radosgw", LIMIT);
-    let Some((endpoint, bucket)) = radosgw(&mut shore, "kept") else { return };
+    let Some((endpoint, bucket)) = start(&mut shore, "kept") else { return };
     let source = shore.mkdir("source");
     plant(&source);
     fs::set_permissions(source.join("links/empty"), Permissions::from_mode(0o2711)).unwrap();
@@ -238,101 +222,4 @@ fn attributes_that_change_alone_are_brought_to_a_directory_without_bytes() {
     assert_eq!((counts.get("copied"), counts.get("updated")), (0, 2));
     assert_same_for_rsync(&source, &shore.path("target"));
     shore.farshore(["check", "--attributes", &from, &to]).ok();
-}
-
-#[test]
-fn names_of_one_file_stay_so_and_become_so_again() {
-    let shore = Shore::new("sync-links", LIMIT);
-    let source = shore.mkdir("source");
-    for directory in ["a", "m", "z"] {
-        fs::create_dir(source.join(directory)).unwrap();
-    }
-    fs::write(source.join("a/one"), "one file").unwrap();
-    for name in ["a/two", "m/three", "z/four"] {
-        fs::hard_link(source.join("a/one"), source.join(name)).unwrap();
-    }
-    let (from, to) = (shore.arg("source"), shore.arg("target"));
-    sync(&shore, &from, &to, &[]);
-    assert_same_for_rsync(&source, &shore.path("target"));
-    shore.farshore(["check", "--attributes", &from, &to]).ok();
-
-    // What a job that was killed between two names leaves, or another tool: a file of its own under one of them.
-    let apart = shore.path("target/m/three");
-    let written = fs::metadata(&apart).unwrap().modified().unwrap();
-    fs::remove_file(&apart).unwrap();
-    fs::write(&apart, "one file").unwrap();
-    File::options().write(true).open(&apart).unwrap().set_modified(written).unwrap();
-    let said = shore.farshore(["check", "--attributes", &from, &to]);
-    assert_eq!(said.code, Some(DIFFERS), "{said:?}");
-    assert!(said.stdout.contains("differs  m/three"), "{}", said.stdout);
-    let counts = sync(&shore, &from, &to, &[]);
-    assert_eq!((counts.get("copied"), counts.get("updated")), (0, 1));
-    assert_same_for_rsync(&source, &shore.path("target"));
-    assert_nothing_is_left_to_do(&shore, &from, &to);
-}
-
-#[test]
-fn names_of_one_file_stay_so_if_the_job_is_killed_between_them() {
-    let shore = Shore::new("sync-links-killed", LIMIT);
-    let source = shore.mkdir("source");
-    fs::create_dir_all(source.join("z")).unwrap();
-    for number in 0..200 {
-        let path = source.join(format!("file-{number:03}"));
-        fs::write(&path, hostile::bytes(20_000, number)).unwrap();
-        fs::hard_link(&path, source.join(format!("z/name-{number:03}"))).unwrap();
-    }
-    let (from, to) = (shore.arg("source"), shore.arg("target"));
-    let mut command = shore.command(["sync", &from, &to, "--bandwidth", "400KiB", "--workers", "1"]);
-    let job = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
-    // The journal hears of a job each five seconds.
-    assert!(job.wait(Duration::from_secs(7)).is_none(), "it was to be killed in the middle");
-    job.kill9();
-    let copied = fs::read_dir(shore.path("target")).unwrap().count();
-    assert!((10..200).contains(&copied), "{copied} were copied before");
-    let said = shore.farshore(["sync", &from, &to]);
-    assert!(said.stderr.contains("going on with a job"), "{}", said.stderr);
-    said.ok();
-    assert_same_for_rsync(&source, &shore.path("target"));
-}
-
-#[test]
-fn odd_keys_go_to_a_directory_and_come_back() {
-    let mut shore = Shore::new("sync-odd-keys", LIMIT);
-    let Some((endpoint, bucket)) = radosgw(&mut shore, "odd") else { return };
-    let place = |prefix: &str| format!("s3://{bucket}/{prefix}?endpoint={endpoint}&region=us-east-1&checksum=md5");
-    let source = shore.mkdir("source");
-    for name in ["a", "b"] {
-        fs::write(source.join(name), name).unwrap();
-    }
-    // The keys that a disk cannot hold come from a prefix that ends within them.
-    for (prefix, more) in [("one", ""), ("one//", ""), ("one/a", "/below"), ("one/..", ""), ("one/b", "//")] {
-        sync(&shore, &shore.arg("source"), &place(&format!("{prefix}{more}")), &[]);
-    }
-    let (one, two, disk) = (place("one"), place("two"), shore.arg("disk"));
-    let counts = sync(&shore, &one, &disk, &[]);
-    assert_eq!((counts.get("copied"), counts.get("keys_escaped") >= 6), (10, true));
-    assert_nothing_is_left_to_do(&shore, &one, &disk);
-    sync(&shore, &disk, &two, &["--no-directories"]);
-    shore.farshore(["check", &one, &two]).ok();
-    let said = sync_fails(&shore, &one, &shore.arg("refused"), &["--keys", "refuse"]);
-    assert_eq!(said.code, Some(PARTIAL), "{said:?}");
-    // rclone deletes none of these keys, so that it could not remove the bucket.
-    shore.mkdir("nothing");
-    let all = format!("s3://{bucket}?endpoint={endpoint}&region=us-east-1");
-    sync(&shore, &shore.arg("nothing"), &all, &["--delete", "--allow-empty-source-to-delete-everything"]);
-    rclone(&endpoint, &["purge", &format!("S:{bucket}")]);
-}
-
-/// The radosgw that the environment names, and an empty bucket there.
-fn radosgw(shore: &mut Shore, name: &str) -> Option<(String, String)> {
-    let variable = "FARSHORE_TEST_RADOSGW";
-    let Some(endpoint) = std::env::var(variable).ok().filter(|endpoint| !endpoint.is_empty()) else {
-        not_run("what only radosgw holds", &format!("no address in {variable}"));
-        return None;
-    };
-    shore.set_env("AWS_ACCESS_KEY_ID", "farshore-test");
-    shore.set_env("AWS_SECRET_ACCESS_KEY", "farshore-test-secret");
-    let bucket = format!("farshore-{name}-{}", std::process::id());
-    rclone(&endpoint, &["mkdir", &format!("S:{bucket}")])?;
-    Some((endpoint, bucket))
 }
