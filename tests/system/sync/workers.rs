@@ -99,7 +99,8 @@ fn two_workers_do_a_job_to_s3_with_large_objects_and_a_list_of_keys() {
     ends_well(&coordinator, LIMIT);
     all_end_well(&workers);
     let counts = team.counts();
-    assert_eq!((counts.get("copied"), counts.get("failed")), (keys.len() as u64, 0));
+    // On a busy machine a worker may be late for its lease; what it had copied by then is found equal.
+    assert_eq!((ended(&counts), counts.get("failed")), (keys.len() as u64, 0), "{counts:?}");
     assert_eq!(server.open_uploads(), Vec::<String>::new());
     fs::remove_file(source.join("not-chosen")).unwrap();
     sync(&shore, &to, &shore.arg("back"), &[]);
