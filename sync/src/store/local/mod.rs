@@ -21,7 +21,7 @@ use futures::TryStreamExt;
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, OFlags, syncfs, unlinkat};
 use rustix::io::Errno;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use self::root::{Root, io_error};
 use self::upload::PartWriter;
@@ -47,6 +47,8 @@ pub struct LocalStore {
     options: LocalOptions,
     capabilities: Capabilities,
     walks: Arc<Mutex<Walks>>,
+    /// As many calls wait for the disk at once as there are of these.
+    turns: Arc<Semaphore>,
 }
 
 /// How a local store is used.
@@ -85,7 +87,8 @@ impl LocalStore {
     /// mounted looks like it.
     pub fn open(path: &Path, options: LocalOptions) -> Result<Self> {
         let root = Arc::new(Root::open(path)?);
-        Ok(Self { root, options, capabilities: capabilities(options.durability), walks: Arc::default() })
+        let turns = Arc::new(Semaphore::new(disk_calls(options.durability)));
+        Ok(Self { root, options, capabilities: capabilities(options.durability), walks: Arc::default(), turns })
     }
 
     /// Runs what may wait for the disk where that is allowed: here, or on another thread.
@@ -96,8 +99,14 @@ impl LocalStore {
         if may_wait() {
             return act(&self.root);
         }
+        // More at once would only stand in each other's way: in one directory, one writes at a time.
+        let turn = Arc::clone(&self.turns).acquire_owned().await;
         let root = Arc::clone(&self.root);
-        let done = tokio::task::spawn_blocking(move || act(&root)).await;
+        let done = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            act(&root)
+        });
+        let done = done.await;
         done.unwrap_or_else(|error| Err(StoreError::unavailable(self.name(), "go on", &error)))
     }
 
@@ -183,6 +192,14 @@ const HOLDS: AttributeSet = AttributeSet::of(&[
     AttributeKind::Holes,
 ]);
 
+fn disk_calls(durability: Durability) -> usize {
+    match durability {
+        // Waits for the disk are joined: the more wait, the fewer are needed.
+        Durability::Each => SYNCED_DISK_CALLS,
+        Durability::AtFlush => DISK_CALLS,
+    }
+}
+
 fn capabilities(durability: Durability) -> Capabilities {
     Capabilities {
         writable: true,
@@ -199,11 +216,7 @@ fn capabilities(durability: Durability) -> Capabilities {
         holds: HOLDS,
         lists_source_times: true,
         time_precision_ns: 1,
-        disk_calls: Some(match durability {
-            // Waits for the disk are joined: the more wait, the fewer are needed.
-            Durability::Each => SYNCED_DISK_CALLS,
-            Durability::AtFlush => DISK_CALLS,
-        }),
+        disk_calls: Some(disk_calls(durability)),
         ..Capabilities::read_only()
     }
 }
