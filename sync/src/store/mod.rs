@@ -45,6 +45,7 @@ pub mod s3;
 mod transport;
 mod upload;
 pub mod volume;
+mod walks;
 mod write;
 
 use std::any::Any;

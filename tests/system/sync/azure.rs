@@ -5,10 +5,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
-
 use super::compare::{assert_no_journal, assert_same_contents_for_rsync};
+use super::killed::kill_again_and_again;
 use super::{Counts, PARTIAL, assert_nothing_is_left_to_do, hostile, sync, sync_fails};
 use crate::azurite::Azurite;
 use crate::process::Process;
@@ -88,18 +86,7 @@ fn a_job_to_azure_that_is_killed_goes_on_and_ends_equal() {
         let mut command = shore.command(["sync", &from, &to]);
         Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
     };
-    let mut rng = StdRng::seed_from_u64(scale::seed("sync-azure-killed"));
-    let mut kills = 0;
-    for _ in 0..scale::pick(6, 60) {
-        let job = start();
-        if job.wait(Duration::from_millis(rng.random_range(100..2_000))).is_some() {
-            break;
-        }
-        job.kill9();
-        kills += 1;
-    }
-    eprintln!("killed {kills} times");
-    assert!(start().wait(LIMIT).expect("it ends").success());
+    kill_again_and_again("sync-azure-killed", scale::pick(6, 60), 100..2_000, LIMIT, start);
     assert_no_journal(&shore);
     assert_nothing_is_left_to_do(&shore, &from, &to);
     sync(&shore, &to, &shore.arg("back"), &[]);

@@ -5,11 +5,9 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
-
 use self::server::{BUCKET, Server, TOKEN};
 use super::compare::{assert_no_journal, assert_same_contents_for_rsync};
+use super::killed::kill_again_and_again;
 use super::{STORE, assert_nothing_is_left_to_do, hostile, sync, sync_fails};
 use crate::process::Process;
 use crate::scale;
@@ -108,18 +106,7 @@ fn a_job_to_google_that_is_killed_ends_equal_without_open_uploads() {
         let mut command = shore.command(["sync", &from, &to]);
         Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
     };
-    let mut rng = StdRng::seed_from_u64(scale::seed("sync-google-killed"));
-    let mut kills = 0;
-    for _ in 0..scale::pick(8, 60) {
-        let job = start();
-        if job.wait(Duration::from_millis(rng.random_range(50..1_000))).is_some() {
-            break;
-        }
-        job.kill9();
-        kills += 1;
-    }
-    eprintln!("killed {kills} times");
-    assert!(start().wait(LIMIT).expect("it ends").success());
+    kill_again_and_again("sync-google-killed", scale::pick(8, 60), 50..1_000, LIMIT, start);
     assert_eq!(google.server.open_uploads(), 0, "uploads in parts are left open");
     assert_no_journal(&shore);
     assert_nothing_is_left_to_do(&shore, &from, &to);

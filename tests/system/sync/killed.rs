@@ -1,5 +1,6 @@
 //! Killed at any point, the same command goes on until it is done: equal, and nothing left behind.
 
+use std::ops::Range;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -20,25 +21,36 @@ fn start(shore: &Shore, from: &str, to: &str) -> Process {
     Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
 }
 
-#[test]
-fn a_job_that_is_killed_again_and_again_ends_equal_and_leaves_nothing() {
-    let shore = Shore::new("sync-killed", LIMIT);
-    let (from, to) = (shore.arg("source"), shore.arg("target"));
-    hostile::plant_many(&shore.mkdir("source"), scale::pick(2_000, 20_000));
-    let mut rng = StdRng::seed_from_u64(scale::seed("sync-killed"));
+/// Kills a job so many times, each after some milliseconds from these, unless it ends before; then it ends well within
+/// the limit.
+pub(super) fn kill_again_and_again(
+    seed: &str,
+    times: u32,
+    after_ms: Range<u64>,
+    limit: Duration,
+    start: impl Fn() -> Process,
+) {
+    let mut rng = StdRng::seed_from_u64(scale::seed(seed));
     let mut kills = 0;
-    for _ in 0..scale::pick(10, 100) {
-        let job = start(&shore, &from, &to);
-        let ended = job.wait(Duration::from_millis(rng.random_range(20..scale::pick(600, 2_000))));
-        if ended.is_some() {
+    for _ in 0..times {
+        let job = start();
+        if job.wait(Duration::from_millis(rng.random_range(after_ms.clone()))).is_some() {
             break;
         }
         job.kill9();
         kills += 1;
     }
     eprintln!("killed {kills} times");
-    let job = start(&shore, &from, &to);
-    assert!(job.wait(LIMIT).expect("it ends").success());
+    assert!(start().wait(limit).expect("it ends").success());
+}
+
+#[test]
+fn a_job_that_is_killed_again_and_again_ends_equal_and_leaves_nothing() {
+    let shore = Shore::new("sync-killed", LIMIT);
+    let (from, to) = (shore.arg("source"), shore.arg("target"));
+    hostile::plant_many(&shore.mkdir("source"), scale::pick(2_000, 20_000));
+    let start = || start(&shore, &from, &to);
+    kill_again_and_again("sync-killed", scale::pick(10, 100), 20..scale::pick(600, 2_000), LIMIT, start);
     assert_same_for_rsync(&shore.path("source"), &shore.path("target"));
     assert_no_temporary(&shore.path("target"));
     assert_no_journal(&shore);

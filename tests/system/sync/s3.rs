@@ -5,11 +5,10 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
 
 use super::compare::{assert_no_journal, assert_same_contents_for_rsync, assert_same_for_rsync};
+use super::killed::kill_again_and_again;
 use super::{INTERRUPTED, STORE, assert_nothing_is_left_to_do, hostile, sync, sync_fails};
 use crate::ports;
 use crate::process::Process;
@@ -96,18 +95,7 @@ fn a_job_to_s3_that_is_killed_ends_equal_without_open_uploads() {
         let mut command = shore.command(["sync", &from, &to]);
         Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
     };
-    let mut rng = StdRng::seed_from_u64(scale::seed("sync-s3-killed"));
-    let mut kills = 0;
-    for _ in 0..scale::pick(8, 60) {
-        let job = start();
-        if job.wait(Duration::from_millis(rng.random_range(100..2_500))).is_some() {
-            break;
-        }
-        job.kill9();
-        kills += 1;
-    }
-    eprintln!("killed {kills} times");
-    assert!(start().wait(LIMIT).expect("it ends").success());
+    kill_again_and_again("sync-s3-killed", scale::pick(8, 60), 100..2_500, LIMIT, start);
     assert_eq!(server.open_uploads(), Vec::<String>::new(), "uploads in parts are left open");
     assert_no_journal(&shore);
     mend_markers(&shore, &from, &to);

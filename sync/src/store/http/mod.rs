@@ -11,10 +11,7 @@ mod options;
 mod reading;
 mod walk;
 
-use std::collections::VecDeque;
-
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
@@ -23,12 +20,13 @@ pub use options::HttpOptions;
 use self::client::Client;
 use self::reading::Looked;
 use self::walk::Walk;
+use super::walks::{Resumable, Walks};
 use super::{Capabilities, ListPage, ListRequest, PageEnd, ReadRequest, Reading, Store, Unlisted};
 use crate::attributes::{AttributeKind, AttributeSet};
 use crate::entry::Object;
 use crate::error::Result;
 use crate::key::Key;
-use crate::limits::{HEADS_AT_ONCE, OPEN_WALKS};
+use crate::limits::HEADS_AT_ONCE;
 
 /// A directory or a file of a web server. Nothing can be written.
 #[derive(Debug)]
@@ -37,14 +35,7 @@ pub struct HttpStore {
     capabilities: Capabilities,
     /// The only object, if the address is that of a file.
     file: Option<Key>,
-    walks: Mutex<Walks>,
-}
-
-/// Walks that wait for their next page, the oldest first.
-#[derive(Debug, Default)]
-struct Walks {
-    waiting: VecDeque<(u64, Walk)>,
-    next_token: u64,
+    walks: Mutex<Walks<Walk>>,
 }
 
 impl HttpStore {
@@ -100,28 +91,6 @@ impl HttpStore {
             page.end = PageEnd::More { next, token: Some(self.walks.lock().keep(walk)) };
         }
         Ok(page)
-    }
-}
-
-impl Walks {
-    /// The walk that stands at this request's start, if it still waits.
-    fn take(&mut self, request: &ListRequest) -> Option<Walk> {
-        let token = u64::from_be_bytes(request.token.as_deref()?.try_into().ok()?);
-        let index = self.waiting.iter().position(|(known, _)| *known == token)?;
-        let (_, walk) = self.waiting.remove(index)?;
-        let rest = walk.rest();
-        let same = rest.start() == request.range.start()
-            && (rest.end().is_none() || request.range.end().is_some_and(|end| Some(end) <= rest.end()));
-        same.then_some(walk)
-    }
-
-    fn keep(&mut self, walk: Walk) -> Bytes {
-        self.next_token += 1;
-        if self.waiting.len() >= OPEN_WALKS {
-            self.waiting.pop_front();
-        }
-        self.waiting.push_back((self.next_token, walk));
-        Bytes::copy_from_slice(&self.next_token.to_be_bytes())
     }
 }
 

@@ -13,8 +13,9 @@ use crate::key::{Key, escaped};
 use crate::key_range::{KeyRange, place_after};
 use crate::limits::{INDEX_NAMES, MAX_KEY_BYTES, ODD_NAMES};
 use crate::store::Unlisted;
-use crate::store::local::names::{Names, Picker};
+use crate::store::local::names::{Names, Picker, after_name};
 use crate::store::transport::Answer;
+use crate::store::walks::Resumable;
 
 /// Where a walk stands.
 #[derive(Debug)]
@@ -64,11 +65,6 @@ impl Walk {
     pub(super) fn with_most_names(mut self, most: usize) -> Self {
         self.most_names = most;
         self
-    }
-
-    /// The keys that were not told yet.
-    pub(super) fn rest(&self) -> &KeyRange {
-        &self.rest
     }
 
     /// Ends earlier than it would have.
@@ -242,6 +238,12 @@ fn unread(answer: &Answer) -> Option<Unread> {
     }
 }
 
+impl Resumable for Walk {
+    fn rest(&self) -> &KeyRange {
+        &self.rest
+    }
+}
+
 impl Level {
     fn new(prefix: Vec<u8>) -> Self {
         let (names, after) = (Names::default(), Vec::new());
@@ -272,15 +274,6 @@ impl Level {
     fn forget_names(&mut self) {
         (self.names, self.next) = (Names::default(), 0);
         self.complete = false;
-    }
-}
-
-/// The first place after a file's name, or after a directory and all that is in it.
-fn after_name(name: &[u8]) -> Vec<u8> {
-    match name.strip_suffix(b"/") {
-        // The byte after the slash.
-        Some(bare) => [bare, b"0"].concat(),
-        None => [name, b"\0"].concat(),
     }
 }
 

@@ -10,7 +10,6 @@ mod upload;
 mod walk;
 mod writing;
 
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -27,6 +26,7 @@ use self::root::{Root, io_error};
 use self::upload::PartWriter;
 use self::walk::Walk;
 use self::writing::{Sink, Writer};
+use super::walks::{Resumable, Walks};
 use super::{
     Body, ByteStream, Capabilities, Condition, ListPage, ListRequest, PageEnd, PartLimits, PartPage, PartRequest,
     PutRequest, ReadRequest, Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage,
@@ -35,9 +35,7 @@ use crate::attributes::{AttributeKind, AttributeSet, Attributes};
 use crate::entry::{Identity, Kind, Object};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
-use crate::limits::{
-    DISK_CALLS, LOCAL_PART_ABOVE_BYTES, OPEN_WALKS, QUEUED_CHUNKS, READ_HERE_BYTES, SYNCED_DISK_CALLS,
-};
+use crate::limits::{DISK_CALLS, LOCAL_PART_ABOVE_BYTES, QUEUED_CHUNKS, READ_HERE_BYTES, SYNCED_DISK_CALLS};
 use crate::waiting::may_wait;
 
 /// A directory of this machine.
@@ -46,7 +44,7 @@ pub struct LocalStore {
     root: Arc<Root>,
     options: LocalOptions,
     capabilities: Capabilities,
-    walks: Arc<Mutex<Walks>>,
+    walks: Arc<Mutex<Walks<Walk>>>,
     /// As many calls wait for the disk at once as there are of these.
     turns: Arc<Semaphore>,
 }
@@ -67,13 +65,6 @@ pub enum Durability {
     Each,
     /// When `flush` returns: the filesystem is synced as a whole.
     AtFlush,
-}
-
-/// Walks that wait for their next page, the oldest first.
-#[derive(Debug, Default)]
-struct Walks {
-    waiting: VecDeque<(u64, Walk)>,
-    next_token: u64,
 }
 
 impl Default for LocalOptions {
@@ -218,28 +209,6 @@ fn capabilities(durability: Durability) -> Capabilities {
         time_precision_ns: 1,
         disk_calls: Some(disk_calls(durability)),
         ..Capabilities::read_only()
-    }
-}
-
-impl Walks {
-    /// The walk that stands at this request's start, if it still waits.
-    fn take(&mut self, request: &ListRequest) -> Option<Walk> {
-        let token = u64::from_be_bytes(request.token.as_deref()?.try_into().ok()?);
-        let index = self.waiting.iter().position(|(known, _)| *known == token)?;
-        let (_, walk) = self.waiting.remove(index)?;
-        let rest = walk.rest();
-        let same = rest.start() == request.range.start()
-            && (rest.end().is_none() || request.range.end().is_some_and(|end| Some(end) <= rest.end()));
-        same.then_some(walk)
-    }
-
-    fn keep(&mut self, walk: Walk) -> Bytes {
-        self.next_token += 1;
-        if self.waiting.len() >= OPEN_WALKS {
-            self.waiting.pop_front();
-        }
-        self.waiting.push_back((self.next_token, walk));
-        Bytes::copy_from_slice(&self.next_token.to_be_bytes())
     }
 }
 

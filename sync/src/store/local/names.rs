@@ -107,6 +107,15 @@ impl Picker {
     }
 }
 
+/// The first place after a file's name, or after a directory and all that is in it.
+pub(in crate::store) fn after_name(name: &[u8]) -> Vec<u8> {
+    match name.strip_suffix(b"/") {
+        // The byte after the slash.
+        Some(bare) => [bare, b"0"].concat(),
+        None => [name, b"\0"].concat(),
+    }
+}
+
 /// Compares a name, with a slash after it if it is a directory's, with a place.
 fn compare(name: &[u8], directory: bool, place: &[u8]) -> std::cmp::Ordering {
     name.iter().chain(directory.then_some(&b'/')).cmp(place)

@@ -272,7 +272,7 @@ impl Files {
 impl PartWriter {
     /// Begins to write a part.
     pub(super) fn begin(root: &Arc<Root>, upload: &Upload, part: &PartRequest) -> Result<Self> {
-        let files = Files::open(root, upload)?;
+        let mut files = Files::open(root, upload)?;
         let end = part.range.offset.checked_add(part.range.len);
         if part.number == 0 || end.is_none_or(|end| end > files.head.size) {
             return Err(StoreError::bug(format!("part {} of {} is outside of it", part.number, upload.key)));
@@ -281,8 +281,7 @@ impl PartWriter {
             // What an attempt before this one wrote is no hole; where there are no holes, zeros are written.
             let holes = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             let punched = fallocate(&files.data, holes, part.range.offset, part.range.len.max(1));
-            let files = Files { head: Head { sparse: punched.is_ok(), ..files.head }, ..files };
-            return Ok(Self { files, part: part.clone(), written: 0 });
+            files.head.sparse = punched.is_ok();
         }
         Ok(Self { files, part: part.clone(), written: 0 })
     }

@@ -8,7 +8,7 @@ use rustix::fs::{FileType, RawDir, statat};
 use rustix::io::Errno;
 
 use super::inode;
-use super::names::{Names, Picker};
+use super::names::{Names, Picker, after_name};
 use super::root::{NO_FOLLOW, Root, io_error};
 use super::{temporary, upload};
 use crate::entry::{Entry, Kind};
@@ -17,6 +17,7 @@ use crate::key::{Key, escaped};
 use crate::key_range::{KeyRange, place_after};
 use crate::limits::{DIRECTORY_BUFFER_BYTES, MAX_KEY_BYTES, OPEN_DIRECTORIES, WALK_NAMES};
 use crate::store::Unlisted;
+use crate::store::walks::Resumable;
 
 /// Where a walk stands.
 #[derive(Debug)]
@@ -66,11 +67,6 @@ impl Walk {
     fn with_most_names(mut self, most: usize) -> Self {
         self.most_names = most;
         self
-    }
-
-    /// The keys that were not told yet.
-    pub(super) fn rest(&self) -> &KeyRange {
-        &self.rest
     }
 
     /// Ends earlier than it would have.
@@ -231,6 +227,12 @@ impl Walk {
     }
 }
 
+impl Resumable for Walk {
+    fn rest(&self) -> &KeyRange {
+        &self.rest
+    }
+}
+
 impl Level {
     fn new(prefix: Vec<u8>) -> Self {
         Self { prefix, directory: None, names: Names::default(), next: 0, after: Vec::new(), complete: false }
@@ -249,15 +251,6 @@ impl Level {
     fn forget_names(&mut self) {
         (self.names, self.next) = (Names::default(), 0);
         self.complete = false;
-    }
-}
-
-/// The first place after a file's name, or after a directory and all that is in it.
-fn after_name(name: &[u8]) -> Vec<u8> {
-    match name.strip_suffix(b"/") {
-        // The byte after the slash.
-        Some(bare) => [bare, b"0"].concat(),
-        None => [name, b"\0"].concat(),
     }
 }
 
