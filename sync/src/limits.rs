@@ -16,6 +16,12 @@ pub const CHUNK_BYTES: usize = 128 * 1024;
 /// Objects up to this size are sent in one request, from memory, so that a failed request is sent again at once.
 pub const WHOLE_PUT_BYTES: u64 = 8 << 20;
 
+/// Objects from a network up to this size are written to a disk at once, from memory; larger ones as they come.
+pub const SMALL_DISK_PUT_BYTES: u64 = 1 << 20;
+
+/// What a stream from a store to another holds at most: chunks that wait for the disk or the network.
+pub const STREAM_MEMORY_BYTES: u64 = 2 << 20;
+
 /// The smallest part of a multipart upload that sync makes: 8 MiB is past the point where a request's cost matters.
 pub const MIN_PART_BYTES: u64 = 8 << 20;
 
@@ -96,6 +102,9 @@ pub const OPEN_WALKS: usize = 16;
 /// Chunks of a body that wait for a disk, or for a reader: enough that neither waits for the other in turn.
 pub const QUEUED_CHUNKS: usize = 4;
 
+/// Bytes that are handed to a thread that writes them at once: waking it costs as much as writing some of them.
+pub const HANDED_BYTES: usize = 256 * 1024;
+
 /// How long an upload in parts on a disk stays without anybody writing to it, for a job to go on with: a week.
 pub const ABANDONED_UPLOAD: Duration = Duration::from_hours(7 * 24);
 
@@ -164,8 +173,8 @@ pub const LONGEST_CLAIM_PAUSE: Duration = Duration::from_millis(500);
 /// A worker looks this often whether another wants a part of its range.
 pub const SPLIT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// And every so many pages: a split costs some ten requests.
-pub const SPLIT_PAGES: u32 = 8;
+/// And every so many pages: a split costs some ten requests, so that what has few pages is not split at all.
+pub const SPLIT_PAGES: u32 = 16;
 
 /// Keys that were listed and have not begun are not shared when there are no more than these: listing them again would
 /// cost more than it helps.

@@ -70,6 +70,11 @@ impl Merge {
         self.queue(side).complete = true;
     }
 
+    /// Whether all entries of both sides came.
+    pub fn is_complete(&self) -> bool {
+        self.source.complete && self.target.complete
+    }
+
     /// Drops what lies at `end` or after it: another worker pairs that.
     pub fn narrow(&mut self, end: &[u8]) {
         for queue in [&mut self.source, &mut self.target] {

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::worker::Worker;
@@ -125,6 +126,8 @@ pub(crate) struct Context {
     pub(crate) waiting: Option<WaitingThreads>,
     /// Whether copies are dropped when it ends early, for it must end soon.
     pub(crate) leaves: AtomicBool,
+    /// Says that ranges of this process's were split or ended, to workers that wait for one.
+    pub(crate) ranges_changed: watch::Sender<()>,
     /// What ends the job early: the first of them.
     stopped: Mutex<Option<StoreError>>,
 }
@@ -254,8 +257,16 @@ impl Job {
         let copier = Arc::new(Copier::new(ends, self.options.copy.clone(), self.options.seed));
         let threads = copier.disk_calls().map(|calls| calls.min(self.options.target_pace.most_at_once));
         let waiting = threads.map(WaitingThreads::start);
-        let (leaves, stopped) = (AtomicBool::new(false), Mutex::new(None));
-        Context { copier, options: self.options.clone(), can, splits, waiting, leaves, stopped }
+        Context {
+            copier,
+            options: self.options.clone(),
+            can,
+            splits,
+            waiting,
+            leaves: AtomicBool::new(false),
+            ranges_changed: watch::Sender::new(()),
+            stopped: Mutex::new(None),
+        }
     }
 }
 

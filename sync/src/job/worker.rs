@@ -50,8 +50,8 @@ struct RangeWork {
     /// When the call began by which the journal last heard of this claim.
     heard_at: Instant,
     pages: u32,
-    /// When it was last looked whether others want a part of the range: at first once anything of it is listed.
-    looked_at: Option<Instant>,
+    /// When it was last looked whether others want a part of the range.
+    looked_at: Instant,
 }
 
 /// Why the work on a range ended before its end.
@@ -68,16 +68,24 @@ impl Worker {
     /// Works until no range is left or the job is stopped.
     pub(super) async fn run(self) -> Result<()> {
         let mut pause = CLAIM_PAUSE;
+        let mut ranges_changed = self.context.ranges_changed.subscribe();
         while !self.context.is_stopped() {
             let asked_at = Instant::now();
+            ranges_changed.mark_unchanged();
             match self.context.journal().claim(&self.id).await? {
                 Claim::Finished => break,
                 Claim::Wait => {
-                    tokio::time::sleep(pause).await;
+                    // What other processes do is found by asking again.
+                    let asks_again = tokio::time::sleep(pause);
+                    tokio::select! {
+                        _ = ranges_changed.changed() => {}
+                        () = asks_again => {}
+                    }
                     pause = (pause * 2).min(LONGEST_CLAIM_PAUSE);
                 }
                 Claim::Range(claimed) => {
                     self.work(claimed, asked_at).await?;
+                    self.context.ranges_changed.send_replace(());
                     pause = CLAIM_PAUSE;
                 }
             }
@@ -130,7 +138,7 @@ impl RangeWork {
             settled_at: Instant::now(),
             heard_at,
             pages: 0,
-            looked_at: None,
+            looked_at: Instant::now(),
         }
     }
 

@@ -16,12 +16,11 @@ use crate::store::ListRequest;
 impl RangeWork {
     /// Looks whether others wait, often enough that they do not wait long.
     pub(super) async fn split_if_due(&mut self) -> std::result::Result<(), Broken> {
-        let is_due =
-            self.looked_at.is_none_or(|looked| looked.elapsed() >= SPLIT_INTERVAL) || self.pages >= SPLIT_PAGES;
+        let is_due = self.looked_at.elapsed() >= SPLIT_INTERVAL || self.pages >= SPLIT_PAGES;
         if !self.context.splits || !is_due || self.merge.last_key().is_none() {
             return Ok(());
         }
-        (self.pages, self.looked_at) = (0, Some(Instant::now()));
+        (self.pages, self.looked_at) = (0, Instant::now());
         self.split_if_wanted().await
     }
 
@@ -35,6 +34,7 @@ impl RangeWork {
         let Some(at) = found.map_err(Broken::Store)? else { return Ok(()) };
         let claimed = self.claimed.clone();
         self.claimed = self.held(context.journal().split(&claimed, &at)).await?;
+        context.ranges_changed.send_replace(());
         self.end = self.claimed.range.end().cloned();
         if let Some(end) = &self.end {
             self.merge.narrow(end);
@@ -45,7 +45,7 @@ impl RangeWork {
     async fn place_to_split(&self) -> StoreResult<Option<Bytes>> {
         let Some(last) = self.merge.last_key() else { return Ok(None) };
         let rest = KeyRange::new(place_after(last), self.end.clone());
-        let beyond = self.find_split(&rest).await?;
+        let beyond = if self.merge.is_complete() { None } else { self.find_split(&rest).await? };
         Ok(beyond.or_else(|| self.merge.middle_key(FEW_KEYS).map(Key::to_bytes)))
     }
 
