@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 
 use super::Copier;
+use super::buffers::Buffers;
 use crate::checksum::{Agreement, Checksums};
 use crate::digest::{Extra, Hasher, PartDigest};
 use crate::error::{Result, StoreError};
@@ -26,6 +27,7 @@ pub(super) struct Checked {
     known: Checksums,
     paces: [Arc<Pace>; 2],
     observer: Arc<dyn Observer>,
+    buffers: Buffers,
 }
 
 /// What was computed, once the end has come.
@@ -55,6 +57,7 @@ impl Checked {
             known,
             paces: [Arc::clone(&copier.source_pace), Arc::clone(&copier.target_pace)],
             observer: Arc::clone(&copier.observer),
+            buffers: copier.buffers.clone(),
         }
     }
 
@@ -109,10 +112,10 @@ impl Checked {
             while self.next().await?.is_some() {}
             return Ok((first, self.hasher));
         }
-        let mut all = BytesMut::with_capacity(self.len as usize);
-        all.extend_from_slice(&first);
+        let mut all = self.buffers.lend(self.len as usize);
+        all.extend(&first);
         while let Some(chunk) = self.next().await? {
-            all.extend_from_slice(&chunk);
+            all.extend(&chunk);
         }
         Ok((all.freeze(), self.hasher))
     }

@@ -1,6 +1,7 @@
 //! Copying single objects: whole or in parts, through here or server-side, each byte checksummed on its way and
 //! against what both stores say. An object is called copied only after that.
 
+mod buffers;
 mod checked;
 mod links;
 mod look;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use self::buffers::Buffers;
 use self::checked::Checked;
 use self::links::Links;
 pub(crate) use self::look::Looked;
@@ -21,7 +23,9 @@ use crate::entry::{Entry, Kind, Object};
 use crate::error::{Remedy, Result, StoreError};
 use crate::journal::WorkerJournal;
 use crate::key::Key;
-use crate::limits::{CHUNK_BYTES, COPY_MEMORY_BYTES, LOOKS_AGAIN, WHOLE_PUT_BYTES};
+use crate::limits::{
+    CHUNK_BYTES, COPY_MEMORY_BYTES, LOOKS_AGAIN, SMALL_DISK_PUT_BYTES, STREAM_MEMORY_BYTES, WHOLE_PUT_BYTES,
+};
 use crate::outcome::Observer;
 use crate::pace::Pace;
 use crate::parts::Cut;
@@ -67,6 +71,7 @@ pub(crate) struct Copier {
     pub(crate) options: CopyOptions,
     pub(crate) dice: Dice,
     memory: Arc<Semaphore>,
+    buffers: Buffers,
     links: Links,
 }
 
@@ -120,6 +125,7 @@ impl Copier {
             options,
             dice: Dice::new(seed),
             memory: Arc::new(Semaphore::new(COPY_MEMORY_BYTES)),
+            buffers: Buffers::default(),
             links: Links::default(),
         }
     }
@@ -228,7 +234,8 @@ impl Copier {
         let _memory = self.memory(entry.size).await;
         let _slot = self.target_pace.slot().await;
         self.source_pace.request().await;
-        let reading = self.source.read(&ReadRequest::whole(&entry.key, &entry.identity())).await?;
+        let request = ReadRequest { wanted: self.wanted(), ..ReadRequest::whole(&entry.key, &entry.identity()) };
+        let reading = self.source.read(&request).await?;
         let object = self.completed(entry, reading.object).await?;
         // Only its metadata say that the object is a link.
         if let Kind::Symlink { .. } = object.entry.kind {
@@ -238,9 +245,7 @@ impl Copier {
         let known = known(entry, &object);
         let checked = Checked::new(self, &entry.key, reading.bytes, entry.size, known.clone(), self.extra(&known));
         self.target_pace.request().await;
-        // From disk to disk, what is larger than a chunk is not gathered in memory.
-        let gathered = if self.disk_calls().is_some() { CHUNK_BYTES as u64 } else { WHOLE_PUT_BYTES };
-        let (stored, computed) = if entry.size <= gathered {
+        let (stored, computed) = if self.is_gathered(entry.size) {
             let (bytes, computed) = checked.collect().await?;
             request.checksums = self.sent(&computed);
             (self.target.put(&request, Body::Whole(bytes)).await?, computed)
@@ -374,10 +379,21 @@ impl Copier {
         }
     }
 
-    /// Room for bytes that are kept in memory; none for what is streamed.
+    /// Whether so many bytes are gathered before they are stored: servers want to know the checksum first, and can be
+    /// sent what is in memory again. A disk is given what comes as it comes, but for what is a few chunks from a network.
+    fn is_gathered(&self, len: u64) -> bool {
+        let most = match (self.source.capabilities().disk_calls, self.target.capabilities().disk_calls) {
+            (_, None) => WHOLE_PUT_BYTES,
+            (None, Some(_)) => SMALL_DISK_PUT_BYTES,
+            (Some(_), Some(_)) => CHUNK_BYTES as u64,
+        };
+        len <= most
+    }
+
+    /// Room for the bytes of a copy: all that are gathered, or those that are on their way.
     async fn memory(&self, len: u64) -> Option<OwnedSemaphorePermit> {
-        let len = u32::try_from(len).ok().filter(|len| u64::from(*len) <= WHOLE_PUT_BYTES)?;
-        Arc::clone(&self.memory).acquire_many_owned(len).await.ok()
+        let held = if self.is_gathered(len) { len } else { len.min(STREAM_MEMORY_BYTES) };
+        Arc::clone(&self.memory).acquire_many_owned(u32::try_from(held).ok()?).await.ok()
     }
 }
 

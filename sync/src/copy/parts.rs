@@ -10,7 +10,7 @@ use crate::digest::{Hasher, PartDigest, combine};
 use crate::entry::Entry;
 use crate::error::{Result, StoreError};
 use crate::journal::{FinishedPart, UploadRecord};
-use crate::limits::{PARTS_AT_ONCE, WHOLE_PUT_BYTES};
+use crate::limits::PARTS_AT_ONCE;
 use crate::parts::Cut;
 use crate::store::{Body, PartRequest, PutRequest, ReadRequest, StoredPart, Upload};
 
@@ -141,7 +141,7 @@ impl PartCopy<'_> {
         let checked = Checked::with(copier, &self.entry.key, reading.bytes, range.len, Checksums::none(), hasher);
         copier.target_pace.request().await;
         let mut part = PartRequest { number, range, checksums: Checksums::none() };
-        let (stored, (computed, digest)) = if range.len <= WHOLE_PUT_BYTES {
+        let (stored, (computed, digest)) = if copier.is_gathered(range.len) {
             let (bytes, computed) = checked.collect_part().await?;
             part.checksums = copier.sent(&computed.0);
             (copier.target.put_part(&self.upload, &part, Body::Whole(bytes)).await?, computed)

@@ -89,12 +89,15 @@ pub struct ReadRequest {
     pub identity: Identity,
     /// The bytes wanted; they lie within the identity's size.
     pub range: ByteRange,
+    /// The attributes wanted beside them: a store that tells some of these only when it is asked, asks.
+    pub wanted: AttributeSet,
 }
 
 impl ReadRequest {
     /// All bytes of the object in this state.
     pub fn whole(key: &Key, identity: &Identity) -> Self {
-        Self { key: key.clone(), identity: identity.clone(), range: ByteRange { offset: 0, len: identity.size } }
+        let range = ByteRange { offset: 0, len: identity.size };
+        Self { key: key.clone(), identity: identity.clone(), range, wanted: AttributeSet::NONE }
     }
 }
 

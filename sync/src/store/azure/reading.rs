@@ -11,7 +11,7 @@ use crate::entry::Object;
 use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::limits::MAX_ANSWER_BYTES;
-use crate::store::transport::{ranged, xml};
+use crate::store::transport::{Answer, ranged, xml};
 use crate::store::{Body, ReadRequest, Reading};
 
 impl AzureStore {
@@ -26,15 +26,22 @@ impl AzureStore {
         let size = answer.header("content-length").and_then(|size| size.parse().ok());
         let size = size.ok_or_else(|| self.client.nonsense(&call, "it tells no size"))?;
         let mut object = headers::object(key.clone(), size, &answer.headers);
-        if wanted.has(AttributeKind::Tags) && self.keeps_tags() {
-            let count = answer.header("x-ms-tag-count").and_then(|count| count.parse::<u32>().ok());
-            // Who may not read tags is not told of any.
-            if count.unwrap_or(0) > 0 {
-                object.attributes.tags = self.tags(key).await?;
-            }
-            object.known = object.known.or(AttributeSet::of(&[AttributeKind::Tags]));
-        }
+        self.add_tags(&mut object, wanted, &answer).await?;
         Ok((object, answer.header("x-ms-copy-status").map(ToOwned::to_owned)))
+    }
+
+    /// Adds the tags, if they are wanted and the answer tells of any.
+    async fn add_tags(&self, object: &mut Object, wanted: AttributeSet, answer: &Answer) -> Result<()> {
+        if !wanted.has(AttributeKind::Tags) || !self.keeps_tags() {
+            return Ok(());
+        }
+        let count = answer.header("x-ms-tag-count").and_then(|count| count.parse::<u32>().ok());
+        // Who may not read tags is not told of any.
+        if count.unwrap_or(0) > 0 {
+            object.attributes.tags = self.tags(&object.entry.key).await?;
+        }
+        object.known = object.known.or(AttributeSet::of(&[AttributeKind::Tags]));
+        Ok(())
     }
 
     async fn tags(&self, key: &Key) -> Result<std::collections::BTreeMap<String, String>> {
@@ -70,8 +77,9 @@ impl AzureStore {
             answer => answer?,
         };
         let size = ranged::size_told(self.client.name(), &answer, request)?;
-        let object = headers::object(key.clone(), size, &answer.headers);
+        let mut object = headers::object(key.clone(), size, &answer.headers);
         ranged::check_identity(key, identity, &object)?;
+        self.add_tags(&mut object, request.wanted, &answer).await?;
         let bytes = match request.range.len {
             0 => stream::empty().boxed(),
             len => answer.into_stream(len, self.client.name().to_owned(), call.action()),

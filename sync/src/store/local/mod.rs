@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::stream::{Stream, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use rustix::fs::{AtFlags, OFlags, syncfs, unlinkat};
 use rustix::io::Errno;
@@ -35,7 +35,9 @@ use crate::attributes::{AttributeKind, AttributeSet, Attributes};
 use crate::entry::{Identity, Kind, Object};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
-use crate::limits::{DISK_CALLS, LOCAL_PART_ABOVE_BYTES, QUEUED_CHUNKS, READ_HERE_BYTES, SYNCED_DISK_CALLS};
+use crate::limits::{
+    DISK_CALLS, HANDED_BYTES, LOCAL_PART_ABOVE_BYTES, QUEUED_CHUNKS, READ_HERE_BYTES, SYNCED_DISK_CALLS,
+};
 use crate::waiting::may_wait;
 
 /// A directory of this machine.
@@ -120,28 +122,29 @@ impl LocalStore {
             }
             return sink.finish();
         }
-        let (sender, mut receiver) = mpsc::channel::<Option<Bytes>>(QUEUED_CHUNKS);
+        let (sender, mut receiver) = mpsc::channel::<Option<Vec<Bytes>>>(QUEUED_CHUNKS);
         let (root, key) = (Arc::clone(&self.root), key.clone());
         let write = tokio::task::spawn_blocking(move || {
             let mut sink = begin(&root)?;
-            while let Some(chunk) = receiver.blocking_recv() {
-                match chunk {
-                    Some(chunk) => sink.write(&chunk)?,
+            while let Some(chunks) = receiver.blocking_recv() {
+                match chunks {
+                    Some(chunks) => chunks.iter().try_for_each(|chunk| sink.write(chunk))?,
                     None => return sink.finish(),
                 }
             }
             // The sender went without saying that all bytes came.
             Err(StoreError::unavailable(root.name(), format!("write {key}"), "its bytes stopped coming"))
         });
+        let mut bytes = bytes.fuse();
         let feed = async move {
-            while let Some(chunk) = bytes.try_next().await? {
-                if sender.send(Some(chunk)).await.is_err() {
-                    return Ok(()); // The writer says why it ended.
+            loop {
+                let chunks = some_chunks(&mut bytes).await?;
+                let is_end = chunks.is_empty();
+                // The writer says why it ended, if it did.
+                if sender.send((!is_end).then_some(chunks)).await.is_err() || is_end {
+                    return Ok(());
                 }
             }
-            let told = sender.send(None).await;
-            drop(told);
-            Ok(())
         };
         let (fed, written) = futures::join!(feed, write);
         fed.and(written.unwrap_or_else(|error| Err(StoreError::unavailable(self.name(), "go on", &error))))
@@ -169,6 +172,17 @@ impl LocalStore {
             }
         }
     }
+}
+
+/// The next chunks, as many as are handed over at once; none at the end.
+async fn some_chunks(bytes: &mut (impl Stream<Item = Result<Bytes>> + Unpin)) -> Result<Vec<Bytes>> {
+    let (mut chunks, mut len) = (Vec::new(), 0);
+    while len < HANDED_BYTES {
+        let Some(chunk) = bytes.try_next().await? else { break };
+        len += chunk.len();
+        chunks.push(chunk);
+    }
+    Ok(chunks)
 }
 
 /// What a disk keeps beside bytes.

@@ -31,8 +31,8 @@ pub(super) struct Client {
     request_payer: bool,
     rules: KeyRules,
     dialect: Dialect,
-    /// Whether the server keeps paths rather than keys, as its first answer told.
-    keeps_paths: OnceLock<bool>,
+    /// Whether the server is SeaweedFS, as its first answer told.
+    is_seaweedfs: OnceLock<bool>,
 }
 
 /// A request to a bucket.
@@ -50,7 +50,7 @@ impl Client {
             request_payer: options.request_payer,
             rules: options.keys,
             dialect: options.dialect,
-            keeps_paths: OnceLock::new(),
+            is_seaweedfs: OnceLock::new(),
         })
     }
 
@@ -115,8 +115,14 @@ impl Client {
         match self.rules {
             KeyRules::Exact => Some(false),
             KeyRules::Paths => Some(true),
-            KeyRules::Auto => self.keeps_paths.get().copied(),
+            KeyRules::Auto => self.is_seaweedfs.get().copied(),
         }
+    }
+
+    /// Whether the server tells with every object how many tags it has. Amazon tells it only to who may read tags, so that
+    /// there silence means nothing.
+    pub(super) fn counts_tags(&self) -> bool {
+        self.is_seaweedfs.get() == Some(&true)
     }
 
     /// Sends a request; a refusal is an error.
@@ -146,7 +152,7 @@ impl Client {
         if self.is_google() {
             google::from_wire(&mut answer.headers);
         }
-        self.keeps_paths.get_or_init(|| answer.header("server").is_some_and(|server| server.starts_with("SeaweedFS")));
+        self.is_seaweedfs.get_or_init(|| answer.header("server").is_some_and(|server| server.starts_with("SeaweedFS")));
         Ok(answer)
     }
 

@@ -21,12 +21,14 @@ mod writing;
 
 use async_trait::async_trait;
 use http::Method;
+use parking_lot::Mutex;
 
 pub use credentials::Credentials;
 pub use options::{Addressing, Dialect, KeyRules, S3Options, SignBodies};
 
 pub(in crate::store) use self::client::Call;
 use self::client::Client;
+use super::walks::Walks;
 use super::{
     Body, Capabilities, CopyRequest, ListPage, ListRequest, PartLimits, PartPage, PartRequest, PutRequest, ReadRequest,
     Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage,
@@ -56,6 +58,8 @@ pub struct S3Store {
     client: Client,
     capabilities: Capabilities,
     md5_etags: bool,
+    /// Listings of a server that keeps paths, between their pages.
+    walks: Mutex<Walks<paths::Open>>,
 }
 
 impl S3Store {
@@ -63,7 +67,7 @@ impl S3Store {
     pub fn new(options: &S3Options) -> Result<Self> {
         let client = Client::new(options)?;
         let md5_etags = options.md5_etags.unwrap_or(!client.address().is_amazon());
-        Ok(Self { client, capabilities: capabilities(options), md5_etags })
+        Ok(Self { client, capabilities: capabilities(options), md5_etags, walks: Mutex::default() })
     }
 
     /// Makes the bucket. One that is there already and belongs to who asks is fine.

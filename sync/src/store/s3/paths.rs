@@ -2,8 +2,8 @@
 //!
 //! Such a server lists a directory `a` where its name is in order, before `a-b`, although `a/` comes after that. So
 //! it is asked for directories rather than for keys, and each directory waits until the names are past its slash.
-//! What is small is listed at once, with all that is in it, and sorted. A page starts anywhere: the directories on the
-//! way to its place are opened again, which costs a request for each.
+//! What is small is listed at once, with all that is in it, and sorted. A page starts where the one before ended, with the
+//! names that came and were not given; elsewhere the directories on the way are opened anew, a request for each.
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
@@ -15,8 +15,10 @@ use super::listing::{Page, Query, before};
 use crate::entry::Entry;
 use crate::error::Result;
 use crate::key::{Key, escaped};
+use crate::key_range::KeyRange;
 use crate::limits::{MAX_EMPTY_PAGES, PAGE_ENTRIES};
-use crate::store::{ListPage, ListRequest, Unlisted};
+use crate::store::walks::Resumable;
+use crate::store::{ListPage, ListRequest, PageEnd, Unlisted};
 
 /// A page is given as it is after this many requests if it has anything: directories may be many and small.
 const REQUESTS: usize = 64;
@@ -32,6 +34,8 @@ struct Level {
     after: Option<String>,
     /// The directories that came and whose slashes are not reached yet, the next one last.
     waiting: Vec<String>,
+    /// Whether nothing of it was asked for yet, so that all that is in it may come at once.
+    unasked: bool,
 }
 
 /// One name in a directory.
@@ -55,6 +59,13 @@ enum Next {
     Leave,
 }
 
+/// Where a listing stands between two pages.
+#[derive(Debug)]
+pub(super) struct Open {
+    rest: KeyRange,
+    levels: Vec<Level>,
+}
+
 /// A page that is being made.
 struct Walk<'a> {
     store: &'a S3Store,
@@ -67,25 +78,41 @@ struct Walk<'a> {
 
 impl S3Store {
     pub(super) async fn list_paths(&self, request: &ListRequest) -> Result<ListPage> {
-        let levels = levels_to(request.range.start());
-        let fresh = request.range.start().is_empty();
+        let start = request.range.start();
+        let open = self.walks.lock().take(request).map(|open| open.levels);
+        let levels =
+            open.unwrap_or_else(|| if start.is_empty() { vec![Level::whole(String::new())] } else { levels_to(start) });
         let limit = self.page_limit(request);
         let mut walk = Walk { store: self, request, levels, given: Vec::new(), unlisted: Vec::new(), limit };
-        if fresh {
-            walk.levels.clear();
-            walk.enter(String::new()).await?;
-        }
         for requests in 0..MAX_EMPTY_PAGES {
-            if !walk.run_until_it_must_ask().await? {
+            if !walk.run_until_it_must_ask() {
                 return Ok(ListPage { unlisted: walk.unlisted, ..ListPage::last(walk.given) });
             }
             let full = walk.given.len() >= walk.limit;
             if full || (requests >= REQUESTS && !walk.given.is_empty()) {
-                return Ok(ListPage { unlisted: walk.unlisted, ..ListPage::with_more(walk.given, None) });
+                return Ok(self.keep(walk));
             }
             walk.ask().await?;
         }
         Err(self.too_many_empty_pages())
+    }
+
+    /// The page, and the walk for the next one, unless this only looked for one key.
+    fn keep(&self, walk: Walk<'_>) -> ListPage {
+        let mut page = ListPage { unlisted: walk.unlisted, ..ListPage::with_more(walk.given, None) };
+        if let PageEnd::More { next, token } = &mut page.end
+            && walk.limit > 1
+        {
+            let rest = KeyRange::new(next.clone(), walk.request.range.end().cloned());
+            *token = Some(self.walks.lock().keep(Open { rest, levels: walk.levels }));
+        }
+        page
+    }
+}
+
+impl Resumable for Open {
+    fn rest(&self) -> &KeyRange {
+        &self.rest
     }
 }
 
@@ -141,7 +168,12 @@ impl Level {
         let ends = text.char_indices().filter(|(_, character)| *character < '/').map(|(at, _)| at);
         let ends = ends.filter(|end| is_name(text[..*end].as_bytes()));
         let waiting = ends.map(|end| format!("{prefix}{}/", &text[..end])).collect();
-        Some(Self { prefix, names: VecDeque::new(), after: Some(after), waiting })
+        Some(Self { waiting, unasked: false, after: Some(after), ..Self::whole(prefix) })
+    }
+
+    /// A directory from its first name on.
+    fn whole(prefix: String) -> Self {
+        Self { prefix, names: VecDeque::new(), after: Some(String::new()), waiting: Vec::new(), unasked: true }
     }
 
     fn next(&mut self) -> Next {
@@ -168,11 +200,32 @@ impl Level {
         }
     }
 
+    /// Takes a page of all that is in the directory. If that is not all of it, and there are directories in it, names are
+    /// asked for instead.
+    fn take_all(&mut self, page: Page) -> std::result::Result<(), String> {
+        if !page.truncated {
+            let mut entries = page.entries;
+            entries.sort_by(|one, other| one.key.cmp(&other.key));
+            self.names = entries.into_iter().map(|entry| Name::Object(Box::new(entry))).collect();
+            self.after = None;
+            return Ok(());
+        }
+        let names = page.entries.iter().map(|entry| &entry.key.as_bytes()[self.prefix.len()..]);
+        let is_flat = names.clone().all(|name| !name.contains(&b'/'));
+        // The directory's own marker alone does not tell where names go on.
+        let has_names = names.clone().any(|name| !name.is_empty());
+        if is_flat && has_names { self.take(page) } else { Ok(()) }
+    }
+
     /// Takes a page of names; an order that is not that of names is told.
     fn take(&mut self, page: Page) -> std::result::Result<(), String> {
         let objects = page.entries.into_iter().map(|entry| Name::Object(Box::new(entry)));
         let directories = page.directories.iter().map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
         let mut names: Vec<Name> = objects.chain(directories.map(Name::Directory)).collect();
+        // The directory's own marker comes with every page.
+        if self.after.as_ref().is_some_and(|after| !after.is_empty()) {
+            names.retain(|name| name.key().len() > self.prefix.len());
+        }
         names.sort_by(Name::by_name);
         let last = names.last().map(|name| String::from_utf8_lossy(name.name()).into_owned());
         let last = last.map(|last| last.get(self.prefix.len()..).unwrap_or_default().to_owned());
@@ -208,19 +261,19 @@ impl Name {
 
 impl Walk<'_> {
     /// Gives what is known already. Whether it must ask for more; if not, the range is complete.
-    async fn run_until_it_must_ask(&mut self) -> Result<bool> {
+    fn run_until_it_must_ask(&mut self) -> bool {
         while self.given.len() < self.limit {
-            let Some(level) = self.levels.last_mut() else { return Ok(false) };
+            let Some(level) = self.levels.last_mut() else { return false };
             match level.next() {
-                Next::Ask => return Ok(true),
+                Next::Ask => return true,
                 Next::Leave => drop(self.levels.pop()),
-                Next::Give(entry) if self.is_past_end(entry.key.as_bytes()) => return Ok(false),
+                Next::Give(entry) if self.is_past_end(entry.key.as_bytes()) => return false,
                 Next::Give(entry) => self.give(*entry),
-                Next::Enter(directory) if self.is_past_end(directory.as_bytes()) => return Ok(false),
-                Next::Enter(directory) => self.enter(directory).await?,
+                Next::Enter(directory) if self.is_past_end(directory.as_bytes()) => return false,
+                Next::Enter(directory) => self.levels.push(Level::whole(directory)),
             }
         }
-        Ok(true)
+        true
     }
 
     fn is_past_end(&self, key: &[u8]) -> bool {
@@ -234,33 +287,15 @@ impl Walk<'_> {
         }
     }
 
-    /// Opens a directory from its first name on. If all that is in it fits into the page, it is given at once.
-    async fn enter(&mut self, prefix: String) -> Result<()> {
-        let limit = self.limit - self.given.len();
-        let mut level = Level { prefix, names: VecDeque::new(), after: Some(String::new()), waiting: Vec::new() };
-        let page = self.page(&level, limit, false).await?;
-        // What has no slash is what the directory itself would be listed as; its own marker would come again.
-        let flat = |entry: &Entry| {
-            let name = &entry.key.as_bytes()[level.prefix.len()..];
-            !name.is_empty() && !name.contains(&b'/')
-        };
-        if !page.truncated {
-            let mut entries = page.entries;
-            entries.sort_by(|one, other| one.key.cmp(&other.key));
-            level.names = entries.into_iter().map(|entry| Name::Object(Box::new(entry))).collect();
-            level.after = None;
-        } else if page.entries.iter().all(flat) {
-            level.take(page).map_err(|reason| self.store.damaged(self.request, &reason))?;
-        }
-        self.levels.push(level);
-        Ok(())
-    }
-
-    /// Asks for the next names of the innermost directory.
+    /// Asks for what comes next in the innermost directory.
     async fn ask(&mut self) -> Result<()> {
         let Some(mut level) = self.levels.pop() else { return Ok(()) };
-        let page = self.page(&level, PAGE_ENTRIES, true).await?;
-        level.take(page).map_err(|reason| self.store.damaged(self.request, &reason))?;
+        let taken = if std::mem::take(&mut level.unasked) {
+            level.take_all(self.page(&level, self.limit, false).await?)
+        } else {
+            level.take(self.page(&level, PAGE_ENTRIES, true).await?)
+        };
+        taken.map_err(|reason| self.store.damaged(self.request, &reason))?;
         self.levels.push(level);
         Ok(())
     }
@@ -302,7 +337,7 @@ mod tests {
     fn a_directory_waits_for_the_names_before_its_slash() {
         let directory = |name: &str| Name::Directory(format!("{name}/"));
         let names = [directory("a"), directory("a-"), object("a--"), object("a-b"), object("a.txt"), object("a0")];
-        let level = Level { prefix: String::new(), names: names.into(), after: None, waiting: Vec::new() };
+        let level = Level { names: names.into(), after: None, ..Level::whole(String::new()) };
         assert_eq!(order(level), ["a--", "a-/", "a-b", "a.txt", "a/", "a0"].map(ToOwned::to_owned));
     }
 

@@ -12,7 +12,7 @@ use crate::entry::Object;
 use crate::error::Result;
 use crate::key::Key;
 use crate::limits::MAX_ANSWER_BYTES;
-use crate::store::transport::{ranged, xml};
+use crate::store::transport::{Answer, ranged, xml};
 use crate::store::{Body, ReadRequest, Reading};
 
 const CHECKSUM_MODE: &str = "x-amz-checksum-mode";
@@ -28,11 +28,21 @@ impl S3Store {
         if self.drops_metadata_of(key) {
             object.known = object.known.without(AttributeSet::of(&[AttributeKind::UserMetadata]));
         }
-        if wanted.has(AttributeKind::Tags) && self.capabilities.holds.has(AttributeKind::Tags) {
-            object.attributes.tags = self.tags(key).await?;
-            object.known = object.known.or(AttributeSet::of(&[AttributeKind::Tags]));
-        }
+        self.add_tags(&mut object, wanted, &answer).await?;
         Ok(object)
+    }
+
+    /// Adds the tags, if they are wanted. They are asked for unless the answer tells that there are none.
+    async fn add_tags(&self, object: &mut Object, wanted: AttributeSet, answer: &Answer) -> Result<()> {
+        if !wanted.has(AttributeKind::Tags) || !self.capabilities.holds.has(AttributeKind::Tags) {
+            return Ok(());
+        }
+        let none = self.client.counts_tags() && answer.header("x-amz-tagging-count").is_none_or(|count| count == "0");
+        if !none {
+            object.attributes.tags = self.tags(&object.entry.key).await?;
+        }
+        object.known = object.known.or(AttributeSet::of(&[AttributeKind::Tags]));
+        Ok(())
     }
 
     async fn tags(&self, key: &Key) -> Result<std::collections::BTreeMap<String, String>> {
@@ -72,8 +82,9 @@ impl S3Store {
         let answer = self.client.call(&call, Body::empty()).await?;
         let size = ranged::size_told(self.client.name(), &answer, request)?;
         let sums = if whole { headers::checksums(&answer.headers) } else { Checksums::none() };
-        let object = headers::object(key.clone(), size, &answer.headers, sums);
+        let mut object = headers::object(key.clone(), size, &answer.headers, sums);
         ranged::check_identity(key, identity, &object)?;
+        self.add_tags(&mut object, request.wanted, &answer).await?;
         let bytes = match range.len {
             0 => stream::empty().boxed(),
             len => answer.into_stream(len, self.client.name().to_owned(), call.action()),
