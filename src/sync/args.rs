@@ -56,6 +56,10 @@ pub(crate) struct SidesArgs {
     /// of objects, and take none from there
     #[arg(long)]
     pub(super) no_posix: bool,
+    /// From objects to files: have no file remember its object in the extended attribute user.farshore.origin; each
+    /// object's metadata are then asked for again in every pass
+    #[arg(long)]
+    pub(super) no_origins: bool,
     /// Between files and objects: what becomes of keys that a disk cannot hold, such as a//b, /a, .. or a beside a/b
     #[arg(long, value_enum, value_name = "WHAT", default_value = "escape")]
     pub(super) keys: KeysArg,

@@ -31,7 +31,7 @@ pub(crate) async fn sync(args: &SyncArgs) -> Result<()> {
     if options.workers == 0 && args.share.coordinator.is_none() {
         return Err(Failure::error(Exit::Usage, "--workers 0 leaves all work to others: give --coordinator ADDR too"));
     }
-    let local = LocalOptions { durability, sweep: !args.dry_run };
+    let local = LocalOptions { durability, sweep: !args.dry_run, ..LocalOptions::default() };
     let sides = until(stores::open(&args.sides, absent, local), &mut signals).await?;
     let outcome = match args.watch {
         Some(every) => watch::watch(args, &sides, every, &mut signals).await,

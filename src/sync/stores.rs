@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use farshore_meta::Ino;
 use farshore_sync::store::volume::VolumeStore;
 use farshore_sync::store::{
-    EscapingStore, ListRequest, LocalOptions, LocalStore, MemoryStore, PosixStore, Scheme, StoreAddress,
+    EscapingStore, ListRequest, LocalOptions, LocalStore, MemoryStore, Origins, PosixStore, Scheme, StoreAddress,
 };
 use farshore_sync::{AttributeKind, KeyRange, Remedy, Store, StoreError, TimeForm};
 
@@ -77,6 +77,7 @@ pub(super) async fn open(args: &SidesArgs, absent: Absent, local: LocalOptions) 
         source.refuse_within(volumes.source(), &args.target)?;
         target.refuse_within(volumes.target(), &args.source)?;
         let reading = LocalOptions { sweep: false, ..local };
+        let local = LocalOptions { origins: origins(args, &source, local), ..local };
         let from = source.open(reading, volumes.source(), Use::Read).await?;
         let to = target.open(local, volumes.target(), use_as).await?;
         if use_as != Use::Read && !to.capabilities().writable {
@@ -95,6 +96,15 @@ pub(super) async fn open(args: &SidesArgs, absent: Absent, local: LocalOptions) 
     let source_root = source.downcast_ref::<VolumeStore>().map(VolumeStore::root);
     let (source, target) = (between(&from, &to, args), between(&to, &from, args));
     Ok(Sides { source, target, directories, volumes, source_root })
+}
+
+/// What a target's files remember of a source's objects: their metadata tell more than is listed.
+fn origins(args: &SidesArgs, source: &Place, local: LocalOptions) -> Origins {
+    match source {
+        Place::Cloud(_) if !args.no_posix && !args.no_origins && local.sweep => Origins::Kept,
+        Place::Cloud(_) if !args.no_posix && !args.no_origins => Origins::Read,
+        _ => Origins::Ignored,
+    }
 }
 
 /// The store as it is used beside the other one: where one has files and the other objects, each holds what it could not

@@ -145,7 +145,8 @@ async fn job_of(args: &SyncWorkerArgs, description: &Description, seed: u64) -> 
     let moment = UNIX_EPOCH + Duration::from_nanos(u64::try_from(description.moment_ns).unwrap_or_default());
     let options = JobOptions { workers: usize::from(args.workers), seed, ..options::of_sync(&told, moment)? };
     let durability = if told.write.fsync == FsyncArg::Each { Durability::Each } else { Durability::AtFlush };
-    let sides = stores::open(&told.sides, Absent::Error, LocalOptions { durability, sweep: true }).await?;
+    let local = LocalOptions { durability, ..LocalOptions::default() };
+    let sides = stores::open(&told.sides, Absent::Error, local).await?;
     Ok(Job::new(sides.source, sides.target, options))
 }
 

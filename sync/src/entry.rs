@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::attributes::{AttributeSet, Attributes};
 use crate::checksum::Checksums;
 use crate::key::Key;
+use crate::origin::OriginNote;
 use crate::timestamp::Timestamp;
 
 /// One object, as a listing tells it.
@@ -31,6 +32,8 @@ pub struct Entry {
     pub version: Option<VersionId>,
     /// The inode, on a filesystem.
     pub file: Option<FileId>,
+    /// What a file remembers of the object that it is a copy of, where it was asked to.
+    pub origin: Option<OriginNote>,
     /// How many names the inode has; 1 where there are no hard links.
     pub links: u32,
     /// What the listing tells of checksums. An ETag that is known to be an MD5 is here too.
@@ -121,6 +124,7 @@ impl Entry {
             etag: None,
             version: None,
             file: None,
+            origin: None,
             links: 1,
             checksums: Checksums::none(),
             storage_class: None,

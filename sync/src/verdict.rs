@@ -5,6 +5,7 @@ use crate::attributes::AttributeKind;
 use crate::checksum::{Agreement, Algorithm};
 use crate::digest::checksum_of;
 use crate::entry::{Access, Entry, Kind};
+use crate::origin::Origin;
 use crate::plan::{
     Compare, CompareAttributes, ComparePolicy, CopyReason, Directories, Metadata, PairCapabilities, Skip,
 };
@@ -132,8 +133,11 @@ fn times(source: &Entry, target: &Entry, policy: &ComparePolicy, can: &PairCapab
             let state = source.modified.max(source.changed);
             state.zip(target.modified).is_some_and(|(state, stored)| state <= stored)
         }
-        // The file has the object's own time, which it gets where metadata tell none.
-        Metadata::AtSource => source.modified.is_some() && source.modified == target.modified,
+        // The file has the object's own time, which it gets where metadata tell none, or remembers the object.
+        Metadata::AtSource => {
+            let own_time = source.modified.is_some() && source.modified == target.modified;
+            own_time || Origin::of(source).is_some_and(|origin| origin.is_noted_by(target))
+        }
     };
     if certain { Times::Same } else { Times::Unsure }
 }

@@ -39,7 +39,7 @@ impl Copier {
         same_bytes: bool,
     ) -> Result<Looked> {
         let (here, there) = self.retry(|| self.both(source, target)).await?;
-        Ok(match likeness(&here, &there, policy, can) {
+        let looked = match likeness(&here, &there, policy, can) {
             Likeness::Same | Likeness::TargetIsNewer => Looked::Same,
             Likeness::OtherAttributes => Looked::OtherAttributes,
             Likeness::OtherTime if same_bytes => Looked::OtherAttributes,
@@ -54,7 +54,13 @@ impl Copier {
             }
             Likeness::OtherTime => Looked::Different(CopyReason::Time),
             Likeness::Different(reason) => Looked::Different(reason),
-        })
+        };
+        if let (Looked::Same, Some(origin)) = (looked, self.origin_of(&here))
+            && let Err(error) = self.target.note_origin(&there.entry, &origin).await
+        {
+            tracing::debug!(key = %source.key, %error, "a copy does not remember its object");
+        }
+        Ok(looked)
     }
 
     /// All that is known of both, in the states that were listed.

@@ -26,6 +26,7 @@ use crate::key::Key;
 use crate::limits::{
     CHUNK_BYTES, COPY_MEMORY_BYTES, LOOKS_AGAIN, SMALL_DISK_PUT_BYTES, STREAM_MEMORY_BYTES, WHOLE_PUT_BYTES,
 };
+use crate::origin::Origin;
 use crate::outcome::Observer;
 use crate::pace::Pace;
 use crate::parts::Cut;
@@ -276,6 +277,7 @@ impl Copier {
 
     fn request_of(&self, object: &Object) -> PutRequest {
         let mut request = PutRequest::copy_of(object);
+        request.origin = self.origin_of(object);
         let kept = self.options.keep;
         if !kept.has(AttributeKind::UserMetadata) {
             request.attributes.user.clear();
@@ -289,6 +291,12 @@ impl Copier {
             request.attributes.posix = None;
         }
         request
+    }
+
+    /// What a file is to remember of its object. It need not where it has the object's own time.
+    fn origin_of(&self, object: &Object) -> Option<Origin> {
+        let tells_less = self.source.capabilities().posix_in_metadata.is_some() && object.attributes.posix.is_some();
+        Origin::of(&object.entry).filter(|_| tells_less)
     }
 
     /// A class of the source in the target's words. One that has no such words is left as it is: the target says so.

@@ -322,6 +322,8 @@ impl Context {
 }
 
 #[cfg(test)]
+mod origin_tests;
+#[cfg(test)]
 mod silent_tests;
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,7 @@ use crate::key::{Key, escaped};
 use crate::key_escape::{RESERVED, escape, place, unescape};
 use crate::key_range::{KeyRange, place_after};
 use crate::limits::MAX_EMPTY_PAGES;
+use crate::origin::Origin;
 use crate::store::Unlisted;
 
 /// Keys of streamed bodies that are to be escaped, which are remembered until they are sent again.
@@ -373,6 +374,10 @@ impl Store for EscapingStore {
 
     async fn link(&self, existing: &Key, new: &Key) -> Result<()> {
         self.inner.link(existing, new).await
+    }
+
+    async fn note_origin(&self, seen: &Entry, origin: &Origin) -> Result<()> {
+        self.inner.note_origin(seen, origin).await
     }
 
     async fn set_attributes(&self, key: &Key, identity: &Identity, attributes: &Attributes) -> Result<Stored> {

@@ -61,16 +61,17 @@ pub use escaping::EscapingStore;
 #[cfg(any(test, feature = "contract"))]
 pub use faulty::{Faults, FaultyStore};
 pub use listing::{ListPage, ListRequest, PageEnd, Unlisted};
-pub use local::{Durability, LocalOptions, LocalStore};
+pub use local::{Durability, LocalOptions, LocalStore, Origins};
 pub use memory::MemoryStore;
 pub use posix::PosixStore;
 pub use upload::{OpenUpload, PartPage, PartRequest, StoredPart, Upload, UploadId, UploadPage};
 pub use write::{Condition, CopyRequest, PutRequest, Stored};
 
 use crate::attributes::{AttributeSet, Attributes};
-use crate::entry::{Identity, Object};
+use crate::entry::{Entry, Identity, Object};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
+use crate::origin::Origin;
 
 /// One object, or a range of it, that is being read.
 pub struct Reading {
@@ -199,6 +200,13 @@ pub trait Store: Any + Send + Sync + Debug {
     async fn set_attributes(&self, key: &Key, identity: &Identity, attributes: &Attributes) -> Result<Stored> {
         let _ = (identity, attributes);
         Err(self.cannot(format!("change the attributes of {key}")))
+    }
+
+    /// Has a file that was found to be a copy of an object remember it, if it is as it was when it was looked at. Stores of
+    /// other things need not.
+    async fn note_origin(&self, seen: &Entry, origin: &Origin) -> Result<()> {
+        let _ = (seen, origin);
+        Ok(())
     }
 
     /// Deletes; one outcome for each key, in their order. Keys come in descending order, so that a directory comes

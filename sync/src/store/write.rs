@@ -4,6 +4,7 @@ use crate::attributes::{AttributeSet, Attributes};
 use crate::checksum::Checksums;
 use crate::entry::{ETag, Identity, Kind, Object, VersionId};
 use crate::key::Key;
+use crate::origin::Origin;
 use crate::timestamp::Timestamp;
 
 /// An object to write.
@@ -21,6 +22,8 @@ pub struct PutRequest {
     pub attributes: Attributes,
     /// Checksums of the whole body that are known before it is sent.
     pub checksums: Checksums,
+    /// Which object it is a copy of, for a disk to remember.
+    pub origin: Option<Origin>,
     /// What must be there for the write to happen.
     pub condition: Condition,
 }
@@ -76,6 +79,7 @@ impl PutRequest {
             modified: None,
             attributes: Attributes::default(),
             checksums: Checksums::none(),
+            origin: None,
             condition: Condition::Always,
         }
     }

@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use crate::attributes::{AttributeKind, AttributeSet, Attributes, Posix};
 use crate::entry::{Access, Entry, FileId, Kind};
 use crate::key::Key;
+use crate::store::local::note;
 use crate::store::local::root::NO_FOLLOW;
 use crate::timestamp::Timestamp;
 
@@ -87,7 +88,7 @@ pub(super) fn xattrs(file: BorrowedFd<'_>) -> Outcome<BTreeMap<Vec<u8>, Vec<u8>>
         listed => &few[..listed?],
     };
     let mut found = BTreeMap::new();
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty() && *name != note::NAME) {
         let mut value = vec![0; MAX_XATTR_BYTES];
         match fgetxattr(file, name, value.as_mut_slice()) {
             // Removed meanwhile, or not for this user to see.

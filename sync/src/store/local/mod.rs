@@ -3,6 +3,7 @@
 
 mod inode;
 pub(super) mod names;
+mod note;
 mod reading;
 mod root;
 mod temporary;
@@ -32,12 +33,13 @@ use super::{
     PutRequest, ReadRequest, Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage,
 };
 use crate::attributes::{AttributeKind, AttributeSet, Attributes};
-use crate::entry::{Identity, Kind, Object};
+use crate::entry::{Entry, Identity, Kind, Object};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::limits::{
     DISK_CALLS, HANDED_BYTES, LOCAL_PART_ABOVE_BYTES, QUEUED_CHUNKS, READ_HERE_BYTES, SYNCED_DISK_CALLS,
 };
+use crate::origin::Origin;
 use crate::waiting::may_wait;
 
 /// A directory of this machine.
@@ -58,6 +60,8 @@ pub struct LocalOptions {
     pub durability: Durability,
     /// Whether temporary files that killed writers left are removed as they are met: for a store that is written to.
     pub sweep: bool,
+    /// What is done about the objects of which files are copies.
+    pub origins: Origins,
 }
 
 /// When what was written survives a power cut.
@@ -69,9 +73,20 @@ pub enum Durability {
     AtFlush,
 }
 
+/// What is done about the objects of which files are copies (`origin.rs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origins {
+    /// Nothing: the other side has no objects.
+    Ignored,
+    /// What files remember is listed.
+    Read,
+    /// And what is written remembers it.
+    Kept,
+}
+
 impl Default for LocalOptions {
     fn default() -> Self {
-        Self { durability: Durability::Each, sweep: true }
+        Self { durability: Durability::Each, sweep: true, origins: Origins::Ignored }
     }
 }
 
@@ -251,8 +266,9 @@ impl Store for LocalStore {
     }
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage> {
-        let (request, sweep) = (request.clone(), self.options.sweep);
-        let mut walk = self.walks.lock().take(&request).unwrap_or_else(|| Walk::new(request.range.clone(), sweep));
+        let (request, options) = (request.clone(), self.options);
+        let walk = self.walks.lock().take(&request);
+        let mut walk = walk.unwrap_or_else(|| Walk::new(request.range.clone(), options));
         if let Some(end) = request.range.end() {
             walk.narrow(end.clone());
         }
@@ -343,6 +359,19 @@ impl Store for LocalStore {
     async fn set_attributes(&self, key: &Key, identity: &Identity, attributes: &Attributes) -> Result<Stored> {
         let (key, identity, attributes) = (key.clone(), identity.clone(), attributes.clone());
         self.blocking(move |root| set_attributes(root, &key, &identity, &attributes)).await
+    }
+
+    async fn note_origin(&self, seen: &Entry, origin: &Origin) -> Result<()> {
+        if self.options.origins != Origins::Kept || seen.kind != Kind::Object {
+            return Ok(());
+        }
+        let (seen, origin) = (seen.clone(), *origin);
+        self.blocking(move |root| {
+            let file = root.open_beneath(seen.key.as_bytes(), OFlags::RDONLY | OFlags::NONBLOCK);
+            let noted = file.and_then(|file| note::write_again(file.as_fd(), &seen, &origin));
+            noted.map_err(|error| root.error(&seen.key, "note the origin of", error))
+        })
+        .await
     }
 
     async fn delete(&self, keys: &[Key]) -> Result<Vec<Result<()>>> {

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use rustix::fs::{FileType, RawDir, statat};
 use rustix::io::Errno;
 
-use super::inode;
 use super::names::{Names, Picker, after_name};
 use super::root::{NO_FOLLOW, Root, io_error};
+use super::{LocalOptions, Origins, inode, note};
 use super::{temporary, upload};
 use crate::entry::{Entry, Kind};
 use crate::error::Result;
@@ -27,7 +27,7 @@ pub(super) struct Walk {
     unlisted: Vec<Unlisted>,
     /// The most names kept; a limit of tests may be lower than the constant.
     most_names: usize,
-    sweep: bool,
+    options: LocalOptions,
 }
 
 /// A directory that the walk is in.
@@ -57,10 +57,10 @@ enum Step {
 }
 
 impl Walk {
-    /// A walk over the keys of a range. With `sweep`, temporary files that dead writers left are removed.
-    pub(super) fn new(rest: KeyRange, sweep: bool) -> Self {
+    /// A walk over the keys of a range.
+    pub(super) fn new(rest: KeyRange, options: LocalOptions) -> Self {
         let root = Level::new(Vec::new());
-        Self { rest, levels: vec![root], unlisted: Vec::new(), most_names: WALK_NAMES, sweep }
+        Self { rest, levels: vec![root], unlisted: Vec::new(), most_names: WALK_NAMES, options }
     }
 
     #[cfg(test)]
@@ -134,7 +134,14 @@ impl Walk {
             return Ok(None);
         };
         let bare = name.strip_suffix(b"/").unwrap_or(name);
-        let looked = self.with_directory(root, |directory| inode::entry_at(directory.as_fd(), bare, key));
+        let origins = self.options.origins != Origins::Ignored;
+        let looked = self.with_directory(root, |directory| {
+            let mut entry = inode::entry_at(directory.as_fd(), bare, key)?;
+            if let Some(file) = entry.as_mut().filter(|entry| origins && entry.kind == Kind::Object) {
+                file.origin = note::read_at(directory.as_fd(), bare);
+            }
+            Ok(entry)
+        });
         match looked {
             Ok(Some(entry)) if (entry.kind == Kind::Directory) == (bare != name) => Ok(Some(entry)),
             Ok(Some(_)) | Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
@@ -178,7 +185,7 @@ impl Walk {
         let start = self.rest.start();
         let top = self.top();
         let from = start.strip_prefix(top.prefix.as_slice()).unwrap_or_default().max(&top.after).to_vec();
-        let (mut picker, sweep) = (Picker::new(from, self.most_names), self.sweep);
+        let (mut picker, sweep) = (Picker::new(from, self.most_names), self.options.sweep);
         let read = self.with_directory(root, |directory| read_names(directory, sweep, &mut picker));
         match read {
             Ok(()) => {
@@ -302,6 +309,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::store::local::Durability;
+
+    const STILL: LocalOptions = LocalOptions { durability: Durability::Each, sweep: false, origins: Origins::Ignored };
 
     fn tree(paths: &[String]) -> (tempfile::TempDir, Root) {
         let directory = tempfile::tempdir().unwrap();
@@ -356,7 +366,7 @@ mod tests {
             expected(directory.path(), "", &mut all);
             let range = KeyRange::new(start.into_bytes(), end.map(|end| Bytes::from(end.into_bytes())));
             all.retain(|key| range.contains(key));
-            prop_assert_eq!(keys(&root, Walk::new(range, false).with_most_names(most)), all);
+            prop_assert_eq!(keys(&root, Walk::new(range, STILL).with_most_names(most)), all);
         }
     }
 
@@ -365,9 +375,9 @@ mod tests {
         let (directory, root) = tree(&["a/b".to_owned()]);
         let left = directory.path().join("a").join(temporary::fresh_name());
         std::fs::write(&left, "half").unwrap();
-        assert_eq!(keys(&root, Walk::new(KeyRange::all(), false)), [b"a/".to_vec(), b"a/b".to_vec()]);
+        assert_eq!(keys(&root, Walk::new(KeyRange::all(), STILL)), [b"a/".to_vec(), b"a/b".to_vec()]);
         assert!(left.exists());
-        keys(&root, Walk::new(KeyRange::all(), true));
+        keys(&root, Walk::new(KeyRange::all(), LocalOptions::default()));
         assert!(!left.exists());
     }
 
@@ -375,7 +385,7 @@ mod tests {
     fn what_is_no_object_is_told_and_hides_nothing() {
         let (directory, root) = tree(&["file".to_owned()]);
         std::os::unix::net::UnixListener::bind(directory.path().join("socket")).unwrap();
-        let mut walk = Walk::new(KeyRange::all(), false);
+        let mut walk = Walk::new(KeyRange::all(), STILL);
         assert_eq!(walk.next(&root).unwrap().unwrap().key.as_bytes(), b"file");
         assert!(walk.next(&root).unwrap().is_none());
         let unlisted = walk.take_unlisted();

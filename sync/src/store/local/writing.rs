@@ -8,9 +8,10 @@ use rustix::fs::{Mode, fsync, ftruncate, linkat, symlinkat};
 use rustix::io::{Errno, pwrite};
 
 use super::inode;
+use super::note;
 use super::root::{Place, Root};
 use super::temporary::Temporary;
-use super::{Durability, LocalOptions};
+use super::{Durability, LocalOptions, Origins};
 use crate::attributes::AttributeSet;
 use crate::entry::Kind;
 use crate::error::{Result, StoreError};
@@ -24,7 +25,7 @@ const HOLE_BYTES: usize = 4096;
 pub(super) struct Writer {
     root: Arc<Root>,
     request: PutRequest,
-    durability: Durability,
+    options: LocalOptions,
     temporary: Temporary,
     written: u64,
     sparse: bool,
@@ -39,14 +40,7 @@ impl Writer {
         let temporary =
             Temporary::file(directory, new_file_mode(request)).map_err(|error| failed(root, &request.key, error))?;
         let sparse = posix.is_some_and(|posix| posix.sparse);
-        Ok(Self {
-            root: Arc::clone(root),
-            request: request.clone(),
-            durability: options.durability,
-            temporary,
-            written: 0,
-            sparse,
-        })
+        Ok(Self { root: Arc::clone(root), request: request.clone(), options, temporary, written: 0, sparse })
     }
 
     /// Gives the file its length, attributes and durability, in this order.
@@ -56,7 +50,10 @@ impl Writer {
             ftruncate(file, self.written)?;
         }
         let left_out = inode::apply(file, &self.request.attributes, self.request.modified)?;
-        sync(file, self.durability)?;
+        if let Some(origin) = self.request.origin.filter(|_| self.options.origins == Origins::Kept) {
+            note::write(file, &self.request.key, &origin)?;
+        }
+        sync(file, self.options.durability)?;
         Ok(left_out)
     }
 
@@ -107,7 +104,7 @@ impl Sink for Writer {
             .map_err(|error| if error == Errno::NOENT { Errno::AGAIN } else { error })
             .map_err(|error| self.failed(error))?;
         let (directory, _) = self.temporary.at();
-        sync(directory, self.durability).map_err(|error| self.failed(error))?;
+        sync(directory, self.options.durability).map_err(|error| self.failed(error))?;
         Ok(Stored { size: Some(self.written), left_out, ..Stored::default() })
     }
 }
