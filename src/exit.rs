@@ -162,6 +162,7 @@ fn code_of_job(error: &JobError) -> Option<Exit> {
     match error {
         JobError::Journal(error) => code_of_journal(error),
         JobError::Store(error) => code_of_store(error),
+        JobError::Manifest(_) => None,
     }
 }
 

@@ -38,7 +38,7 @@ pub const MAX_FILE_BYTES: u64 = (1 << 53) - 1;
 /// The replication protocol that this build speaks.
 pub const PROTOCOL: u32 = 1;
 /// The protocol between a sync job's coordinator and its workers that this build speaks.
-pub const SYNC_PROTOCOL: u32 = 1;
+pub const SYNC_PROTOCOL: u32 = 2;
 /// Most bytes of commits in one interval, unless a single commit is larger.
 pub const INTERVAL_TARGET_BYTES: usize = 2 << 20;
 /// Most bytes of rows in one snapshot page: one page is one transaction at the mirror.

@@ -30,6 +30,7 @@ const CHECK_EXAMPLES: &str = "\
 Examples:
   farshore check ./data s3://bucket/data         compare sizes and contents, by checksums where both sides know any
   farshore check ./data /mnt/backup --size-only --json
+  farshore check --manifest 2026.jsonl s3://bucket/data    read it all, and compare it with what was once copied there
 
 Exit codes: 0 both are equal, 6 a store cannot be reached, 14 they differ, 15 some could not be compared.";
 
@@ -45,6 +46,13 @@ pub(crate) struct SidesArgs {
     /// Where they are to be, in the same forms but for web servers; a directory is made if the one above it is there
     #[arg(value_name = "DST")]
     pub(super) target: String,
+    #[command(flatten)]
+    pub(super) access: AccessArgs,
+}
+
+/// How the stores are reached, and what their keys are.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct AccessArgs {
     /// The profile of ~/.aws/credentials for SRC; without it, FARSHORE_SOURCE_AWS_ACCESS_KEY_ID and so on for SRC alone,
     /// or AWS_ACCESS_KEY_ID and so on for both; other clouds have AZURE_… and GOOGLE_… in the same manner
     #[arg(long, value_name = "NAME")]
@@ -168,8 +176,23 @@ pub(crate) struct SyncWorkerArgs {
 #[command(after_help = CHECK_EXAMPLES)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct CheckArgs {
+    /// Where the objects are, in the forms that `farshore sync` takes; with --manifest, the one side that is checked
+    #[arg(value_name = "SRC")]
+    pub(super) source: String,
+    /// What is compared with it
+    #[arg(value_name = "DST")]
+    pub(super) target: Option<String>,
+    /// Read every object of one side and compare it with what this manifest says of it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["target", "times", "size_only", "attributes", "write_manifest"])]
+    pub(super) manifest: Option<PathBuf>,
+    /// Write what DST has and is equal to this file, as `farshore sync --manifest` does
+    #[arg(long, value_name = "FILE")]
+    pub(super) write_manifest: Option<PathBuf>,
+    /// Read each object of DST for the BLAKE3 in the manifest that is written
+    #[arg(long, requires = "write_manifest")]
+    pub(super) manifest_read: bool,
     #[command(flatten)]
-    pub(super) sides: SidesArgs,
+    pub(super) access: AccessArgs,
     /// Print each difference and the summary as JSON, one a line
     #[arg(long)]
     pub(super) json: bool,
@@ -361,6 +384,14 @@ pub(crate) struct ReportArgs {
     /// Write what came of each object to this file, as JSON, one a line; equal objects are counted, not told
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
+    /// When all is done, write to this file what DST has: key, size and BLAKE3 of each object, as JSON, one a line, for
+    /// `farshore check --manifest`. Where the bytes did not pass by (the object was equal, or the store copied it by
+    /// itself) the BLAKE3 is said to be unknown
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dry_run", "watch"])]
+    pub(super) manifest: Option<PathBuf>,
+    /// Read such objects in DST for their BLAKE3
+    #[arg(long, requires = "manifest")]
+    pub(super) manifest_read: bool,
     /// Keep the journal at META instead of in the user's state directory: a directory, embedded:///path or fdb://…
     #[arg(long, value_name = "META", conflicts_with = "no_journal")]
     pub(super) journal: Option<String>,

@@ -264,7 +264,14 @@ mod tests {
     async fn a_job_that_is_done_is_done_anew_when_it_is_given_again_whatever_became_of_its_journal() {
         let directory = tempfile::tempdir().unwrap();
         let journal = directory.path().join("journal").to_str().map(str::to_owned);
-        let args = ReportArgs { report: None, journal, no_journal: false, metrics: None };
+        let args = ReportArgs {
+            report: None,
+            manifest: None,
+            manifest_read: false,
+            journal,
+            no_journal: false,
+            metrics: None,
+        };
         let (source, target) = (MemoryStore::objects("source"), MemoryStore::objects("target"));
         let (source, target) = (Arc::new(source), Arc::new(target));
         let job = Job::new(source.clone(), target.clone(), JobOptions::default());

@@ -1,7 +1,7 @@
 //! `farshore sync` and `farshore check`: any store brought to the state of another, or compared with it.
 //!
 //! Read `args.rs`, `stores.rs`, `clouds.rs` and `volume.rs` (what is given), `options.rs`, `run.rs`, then what a person
-//! sees: `progress.rs`, `report.rs`, `summary.rs`; then how a job is shared: `coordinator.rs`, `worker.rs`; and
+//! sees: `progress.rs`, `report.rs`, `summary.rs`, `manifest.rs`; then how a job is shared: `coordinator.rs`, `worker.rs`; and
 //! `watch.rs`, which goes on after the first pass.
 
 mod args;
@@ -9,6 +9,7 @@ mod choose;
 mod clouds;
 mod coordinator;
 mod journal;
+mod manifest;
 mod options;
 mod progress;
 mod report;

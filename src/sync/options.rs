@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::SystemTime;
 
 use anyhow::Result;
+use farshore_sync::manifest::{Header, ManifestOptions};
 use farshore_sync::{
     Compare, CompareAttributes, ComparePolicy, CopyOptions, DeletionPolicy, Directories, JobOptions, KeyRange,
     PaceLimits, Verify, Write,
@@ -40,7 +41,8 @@ pub(super) fn of_sync(args: &SyncArgs, moment: SystemTime) -> Result<JobOptions>
         storage_class: write.storage_class.clone(),
         ..base.copy
     };
-    Ok(JobOptions { policy, copy, deletion: deletion(&args.delete), dry_run: args.dry_run, ..base })
+    let manifest = args.report.manifest.as_ref().map(|_| ManifestOptions { reads: args.report.manifest_read });
+    Ok(JobOptions { policy, copy, deletion: deletion(&args.delete), manifest, dry_run: args.dry_run, ..base })
 }
 
 /// What `farshore check` is to do: the plan of a job that is never carried out.
@@ -58,8 +60,27 @@ pub(super) fn of_check(args: &CheckArgs) -> Result<JobOptions> {
         attributes: if args.attributes { CompareAttributes::All } else { CompareAttributes::Leave },
         ..ComparePolicy::default()
     };
-    let deletion = DeletionPolicy { allow_empty_source: true, confirm: false, ..DeletionPolicy::default() };
-    Ok(JobOptions { policy, deletion, dry_run: true, ..of_both(&args.choose, &args.limits, SystemTime::now())? })
+    let manifest = args.write_manifest.as_ref().map(|_| ManifestOptions { reads: args.manifest_read });
+    let base = of_both(&args.choose, &args.limits, SystemTime::now())?;
+    Ok(JobOptions { policy, deletion: never_carried_out(), manifest, dry_run: true, ..base })
+}
+
+/// What `farshore check --manifest` is to do: the same, with a manifest for a source.
+pub(super) fn of_audit(args: &CheckArgs, header: &Header) -> Result<JobOptions> {
+    let policy = ComparePolicy {
+        by: Compare::Recorded,
+        delete: !args.one_way,
+        directories: Directories::Leave,
+        attributes: CompareAttributes::Leave,
+        ..ComparePolicy::default()
+    };
+    let base = of_both(&args.choose, &args.limits, SystemTime::now())?;
+    let range = base.range.intersect(&header.range);
+    Ok(JobOptions { policy, deletion: never_carried_out(), range, dry_run: true, ..base })
+}
+
+fn never_carried_out() -> DeletionPolicy {
+    DeletionPolicy { allow_empty_source: true, confirm: false, ..DeletionPolicy::default() }
 }
 
 fn of_both(choose: &ChooseArgs, limits: &LimitArgs, moment: SystemTime) -> Result<JobOptions> {

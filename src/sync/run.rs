@@ -7,7 +7,7 @@ use anyhow::Result;
 use farshore_sync::store::{Durability, LocalOptions};
 use farshore_sync::{AttributeKind, Directories, Job, JobError, JobOptions, Observer, Store, Summary};
 
-use super::args::{CheckArgs, FsyncArg, SyncArgs};
+use super::args::{CheckArgs, FsyncArg, SidesArgs, SyncArgs};
 use super::coordinator::Shared;
 use super::journal::Kept;
 use super::progress::{Print, Progress};
@@ -15,7 +15,7 @@ use super::report::Report;
 use super::stores::{self, Absent, Sides};
 use super::summary::{Told, differences, ending, ending_of_check};
 use super::watch::{self, Failures};
-use super::{choose, options};
+use super::{choose, manifest, options};
 use crate::exit::{Exit, Failure};
 use crate::metrics;
 use crate::output::say;
@@ -48,7 +48,11 @@ async fn sync_once(
     moment: SystemTime,
     signals: &mut EndSignals,
 ) -> Result<()> {
-    let job = Job::new(Arc::clone(&sides.source), Arc::clone(&sides.target), options);
+    let range = options.range.clone();
+    let mut job = Job::new(Arc::clone(&sides.source), Arc::clone(&sides.target), options);
+    if let Some(path) = &args.report.manifest {
+        job = job.with_manifest(manifest::file(path, sides, &args.sides.access, range)?);
+    }
     let lease = args.share.coordinator.as_ref().map(|_| args.share.lease);
     if lease.is_some() {
         sides.volumes.refuse_workers()?;
@@ -93,10 +97,10 @@ impl Pass {
             None => progress.clone(),
         };
         let running = Running { kept, progress: &progress, observer, shared };
-        let summary = running.run(&job, sides, signals).await;
+        let summary = running.run(&job, &sides.target, signals).await;
         measured.abort();
         let summary = summary?;
-        let told = told(sides, &summary, &progress);
+        let told = told([&sides.source, &sides.target], &summary, &progress);
         if args.json {
             say(&told.json(args.dry_run));
         } else {
@@ -109,9 +113,15 @@ impl Pass {
 /// Runs `farshore check`.
 pub(crate) async fn check(args: &CheckArgs) -> Result<()> {
     let mut signals = EndSignals::listen()?;
+    let (source, target) = match (&args.manifest, &args.target) {
+        (Some(file), _) => return manifest::audit(args, file, &mut signals).await,
+        (None, Some(target)) => (args.source.clone(), target.clone()),
+        (None, None) => return Err(Failure::error(Exit::Usage, "give DST too, or a --manifest to compare SRC with")),
+    };
     let options = options::of_check(args)?;
     let local = LocalOptions { sweep: false, ..LocalOptions::default() };
-    let sides = until(stores::open(&args.sides, Absent::Error, local), &mut signals).await?;
+    let places = SidesArgs { source, target, access: args.access.clone() };
+    let sides = until(stores::open(&places, Absent::Error, local), &mut signals).await?;
     let outcome = check_sides(args, &sides, options, &mut signals).await;
     let closed = sides.close().await;
     outcome.and(closed)
@@ -121,14 +131,28 @@ async fn check_sides(args: &CheckArgs, sides: &Sides, mut options: JobOptions, s
     if args.attributes || (has_directories(&sides.source) && has_directories(&sides.target)) {
         options.policy.directories = Directories::Keep;
     }
-    let job = Job::new(Arc::clone(&sides.source), Arc::clone(&sides.target), options);
+    let range = options.range.clone();
+    let mut job = Job::new(Arc::clone(&sides.source), Arc::clone(&sides.target), options);
+    if let Some(path) = &args.write_manifest {
+        job = job.with_manifest(manifest::file(path, sides, &args.access, range)?);
+    }
+    compare(args, &job, [&sides.source, &sides.target], signals).await
+}
+
+/// Compares what two stores have, and tells of each difference.
+pub(super) async fn compare(
+    args: &CheckArgs,
+    job: &Job,
+    [source, target]: [&Arc<dyn Store>; 2],
+    signals: &mut EndSignals,
+) -> Result<()> {
     let report = args.report.as_deref().map(|path| Report::open(path, false)).transpose()?;
     let print = if args.json { Print::DifferenceJson } else { Print::Difference };
     let progress = Arc::new(Progress::new(print, report));
     let (kept, observer) = (Kept::in_memory()?, progress.clone());
     let running = Running { kept, progress: &progress, observer, shared: None };
-    let summary = running.run(&job, sides, signals).await?;
-    let told = told(sides, &summary, &progress);
+    let summary = running.run(job, target, signals).await?;
+    let told = told([source, target], &summary, &progress);
     if args.json {
         say(&told.json(true));
     } else if differences(&summary.counts) == 0 {
@@ -138,7 +162,7 @@ async fn check_sides(args: &CheckArgs, sides: &Sides, mut options: JobOptions, s
 }
 
 /// Does something unless a signal comes first.
-async fn until<T>(act: impl Future<Output = Result<T>>, signals: &mut EndSignals) -> Result<T> {
+pub(super) async fn until<T>(act: impl Future<Output = Result<T>>, signals: &mut EndSignals) -> Result<T> {
     tokio::select! {
         done = act => done,
         () = signals.come() => Err(interrupted()),
@@ -159,7 +183,7 @@ struct Running<'a> {
 
 impl Running<'_> {
     /// Runs the job until its end or until a signal comes. A job that ends early leaves its journal.
-    async fn run(self, job: &Job, sides: &Sides, signals: &mut EndSignals) -> Result<Summary> {
+    async fn run(self, job: &Job, target: &Arc<dyn Store>, signals: &mut EndSignals) -> Result<Summary> {
         let Self { kept, progress, observer, shared } = self;
         let shown = progress.show();
         let ended = tokio::select! {
@@ -174,7 +198,7 @@ impl Running<'_> {
         shown.abort();
         let reported = progress.finish();
         let is_done = matches!(&ended, Some(Ok(summary)) if summary.complete);
-        kept.end(is_done, &sides.target).await?;
+        kept.end(is_done, target).await?;
         let summary = ended.ok_or_else(interrupted)??;
         reported.map(|()| summary)
     }
@@ -196,10 +220,10 @@ fn given_up(ended: &std::result::Result<Summary, JobError>) -> Option<String> {
     }
 }
 
-fn told<'a>(sides: &'a Sides, summary: &'a Summary, progress: &Progress) -> Told<'a> {
+fn told<'a>([source, target]: [&'a Arc<dyn Store>; 2], summary: &'a Summary, progress: &Progress) -> Told<'a> {
     Told {
-        source: sides.source.name(),
-        target: sides.target.name(),
+        source: source.name(),
+        target: target.name(),
         summary,
         elapsed: progress.elapsed(),
         moved_bytes: progress.moved_bytes(),
@@ -207,7 +231,7 @@ fn told<'a>(sides: &'a Sides, summary: &'a Summary, progress: &Progress) -> Told
 }
 
 /// Whether every directory is there as such: among objects, others make none.
-fn has_directories(store: &Arc<dyn Store>) -> bool {
+pub(super) fn has_directories(store: &Arc<dyn Store>) -> bool {
     let can = store.capabilities();
     can.holds.has(AttributeKind::Directories) && can.posix_in_metadata.is_none()
 }

@@ -13,7 +13,7 @@ use farshore_sync::store::{
 };
 use farshore_sync::{AttributeKind, KeyRange, Remedy, Store, StoreError, TimeForm};
 
-use super::args::{KeysArg, SidesArgs};
+use super::args::{AccessArgs, KeysArg, SidesArgs};
 use super::clouds::Cloud;
 use super::volume::{Served, Use, VolumePlace, Volumes};
 use crate::exit::{Exit, Failure};
@@ -63,8 +63,8 @@ enum Place {
 
 /// Opens both, and asks those that are elsewhere whether they answer: better told at once than after many retries.
 pub(super) async fn open(args: &SidesArgs, absent: Absent, local: LocalOptions) -> Result<Sides> {
-    let source = Place::of(&args.source, "SOURCE", args.source_profile.as_deref())?;
-    let target = Place::of(&args.target, "TARGET", args.target_profile.as_deref())?;
+    let source = Place::of(&args.source, "SOURCE", args.access.source_profile.as_deref())?;
+    let target = Place::of(&args.target, "TARGET", args.access.target_profile.as_deref())?;
     let (source, target) = (source.there()?, target.prepared(absent)?);
     source.refuse_overlap(&target)?;
     let use_as = match absent {
@@ -101,10 +101,42 @@ pub(super) async fn open(args: &SidesArgs, absent: Absent, local: LocalOptions) 
 /// What a target's files remember of a source's objects: their metadata tell more than is listed.
 fn origins(args: &SidesArgs, source: &Place, local: LocalOptions) -> Origins {
     match source {
-        Place::Cloud(_) if !args.no_posix && !args.no_origins && local.sweep => Origins::Kept,
-        Place::Cloud(_) if !args.no_posix && !args.no_origins => Origins::Read,
+        Place::Cloud(_) if !args.access.no_posix && !args.access.no_origins && local.sweep => Origins::Kept,
+        Place::Cloud(_) if !args.access.no_posix && !args.access.no_origins => Origins::Read,
         _ => Origins::Ignored,
     }
+}
+
+/// One side alone, to be read.
+pub(super) struct Alone {
+    pub(super) store: Arc<dyn Store>,
+    volumes: Volumes,
+}
+
+impl Alone {
+    /// Ends what it has open.
+    pub(super) async fn close(self) -> Result<()> {
+        self.volumes.close().await
+    }
+}
+
+/// Opens one side alone. Where it has files and keys are those of objects, what a disk cannot hold is found where it is.
+pub(super) async fn open_alone(place: &str, access: &AccessArgs, object_keys: bool) -> Result<Alone> {
+    let place = Place::of(place, "SOURCE", access.source_profile.as_deref())?.there()?;
+    let volumes = Volumes::open(place.volume(), None, Use::Read).await?;
+    let local = LocalOptions { sweep: false, ..LocalOptions::default() };
+    let opened = async {
+        let store = place.open(local, volumes.source(), Use::Read).await?;
+        reach(&store).await?;
+        Ok(store)
+    };
+    let store = match opened.await {
+        Ok(store) => store,
+        Err(error) => return volumes.close().await.and(Err(error)),
+    };
+    let escapes = object_keys && store.capabilities().holds.has(AttributeKind::Mode);
+    let store: Arc<dyn Store> = if escapes { Arc::new(EscapingStore::over(store)) } else { store };
+    Ok(Alone { store, volumes })
 }
 
 /// The store as it is used beside the other one: where one has files and the other objects, each holds what it could not
@@ -112,8 +144,8 @@ fn origins(args: &SidesArgs, source: &Place, local: LocalOptions) -> Origins {
 fn between(store: &Arc<dyn Store>, other: &Arc<dyn Store>, args: &SidesArgs) -> Arc<dyn Store> {
     let has_files = |store: &Arc<dyn Store>| store.capabilities().holds.has(AttributeKind::Mode);
     match (has_files(store), has_files(other)) {
-        (true, false) if args.keys == KeysArg::Escape => Arc::new(EscapingStore::over(Arc::clone(store))),
-        (false, true) if !args.no_posix => with_posix(store),
+        (true, false) if args.access.keys == KeysArg::Escape => Arc::new(EscapingStore::over(Arc::clone(store))),
+        (false, true) if !args.access.no_posix => with_posix(store),
         _ => Arc::clone(store),
     }
 }

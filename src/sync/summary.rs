@@ -60,7 +60,11 @@ impl Told<'_> {
     /// What a comparison without differences compared.
     pub(super) fn compared(&self) -> String {
         let counts = &self.summary.counts;
-        format!("{} of {} compared with {}", objects(counts.source_entries), self.source, self.target)
+        let unproven = match counts.unproven {
+            0 => String::new(),
+            number => format!(", {} of these by size alone, for the manifest tells no more", HumanCount(number)),
+        };
+        format!("{} of {} compared with {}{unproven}", objects(counts.source_entries), self.source, self.target)
     }
 
     fn how_fast(&self, dry_run: bool) -> String {

@@ -159,8 +159,8 @@ fn told_args(args: &SyncWorkerArgs, description: &Description, files: &TempDir) 
     };
     told.sides.source.clone_from(&description.source);
     told.sides.target.clone_from(&description.target);
-    told.sides.source_profile.clone_from(&args.source_profile);
-    told.sides.target_profile.clone_from(&args.target_profile);
+    told.sides.access.source_profile.clone_from(&args.source_profile);
+    told.sides.access.target_profile.clone_from(&args.target_profile);
     for (option, place) in told.choose.files() {
         let Some((_, data)) = description.files.iter().find(|(known, _)| known == option) else {
             *place = None;

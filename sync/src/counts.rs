@@ -75,6 +75,8 @@ counts! {
     attributes_left_out,
     /// Copies under escaped names, for the target cannot hold their keys.
     keys_escaped,
+    /// Objects of which a manifest tells nothing but the size, and that have it.
+    unproven,
     /// Requests that were sent again.
     retries,
 }

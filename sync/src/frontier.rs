@@ -8,6 +8,7 @@ use crate::journal::{Deletion, Failure, Settled};
 use crate::key::Key;
 use crate::key_range::place_after;
 use crate::limits::SETTLE_BYTES;
+use crate::manifest::Recorded;
 
 /// What came of one key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Ended {
     pub failure: Option<Failure>,
     /// If it is to be deleted.
     pub deletion: Option<Deletion>,
+    /// What the manifest says of it, if there is one and the target has the object.
+    pub recorded: Option<Recorded>,
 }
 
 impl Ended {
@@ -112,8 +115,10 @@ impl Frontier {
         self.last = Some(key);
         self.bytes += ended.failure.as_ref().map_or(0, Failure::journal_bytes);
         self.bytes += ended.deletion.as_ref().map_or(0, Deletion::journal_bytes);
+        self.bytes += ended.recorded.as_ref().map_or(0, Recorded::journal_bytes);
         self.settled.counts += ended.counts;
         self.settled.failures.extend(ended.failure);
+        self.settled.recorded.extend(ended.recorded);
         self.settled.deletions.extend(ended.deletion);
     }
 }
@@ -159,7 +164,7 @@ mod tests {
             for number in order {
                 let counts = Counts { copied: 1, ..Counts::default() };
                 let deletion = Some(Deletion { key: key(number), size: 1 });
-                frontier.end(tickets[number], Ended { counts, deletion, failure: None });
+                frontier.end(tickets[number], Ended { counts, deletion, ..Ended::default() });
                 ended[number] = true;
                 let below = ended.iter().take_while(|ended| **ended).count();
                 if let Some(settled) = frontier.take() {

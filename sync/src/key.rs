@@ -102,20 +102,25 @@ impl FromStr for Key {
     type Err = KeyError;
 
     fn from_str(printed: &str) -> Result<Self, KeyError> {
-        let mut bytes = Vec::with_capacity(printed.len());
-        let mut rest = printed.as_bytes();
-        while let Some((&byte, after)) = rest.split_first() {
-            rest = after;
-            if byte != b'%' {
-                bytes.push(byte);
-                continue;
-            }
-            let digits = rest.get(..2).and_then(|digits| std::str::from_utf8(digits).ok()).ok_or(KeyError::Escape)?;
-            bytes.push(hex_byte(digits).ok_or(KeyError::Escape)?);
-            rest = &rest[2..];
-        }
-        Self::new(bytes)
+        Self::new(parse_escaped(printed).ok_or(KeyError::Escape)?)
     }
+}
+
+/// The bytes of a printed form; none if a `%` is not followed by two hexadecimal digits.
+pub(crate) fn parse_escaped(printed: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(printed.len());
+    let mut rest = printed.as_bytes();
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digits = rest.get(..2).and_then(|digits| std::str::from_utf8(digits).ok())?;
+        bytes.push(hex_byte(digits)?);
+        rest = &rest[2..];
+    }
+    Some(bytes)
 }
 
 fn hex_byte(digits: &str) -> Option<u8> {

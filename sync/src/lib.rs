@@ -26,6 +26,7 @@ mod key_escape;
 mod key_range;
 mod likeness;
 pub mod limits;
+pub mod manifest;
 mod merge;
 mod origin;
 mod outcome;

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::attributes::{AttributeKind, AttributeSet};
 use crate::checksum::Algorithm;
 use crate::entry::{Entry, Kind};
 use crate::merge::Pair;
 use crate::posix_metadata::TimeForm;
-use crate::verdict::{Verdict, verdict};
+use crate::verdict::{Verdict, is_directory, verdict};
 
 /// How entries are compared, and what may be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub enum Compare {
     Checksum,
     /// Nothing: all is copied (`--force`).
     Never,
+    /// What a manifest, which is the source, tells: sizes, and the target's bytes, which are read.
+    Recorded,
 }
 
 /// Which objects may be written.
@@ -184,6 +188,8 @@ impl Default for ComparePolicy {
 /// What is to be done with a pair.
 pub fn decide(pair: Pair, policy: &ComparePolicy, can: &PairCapabilities) -> Decision {
     match pair {
+        Pair::Both(recorded, target) if policy.by == Compare::Recorded => decide_recorded(recorded, target),
+        Pair::Source(recorded) if policy.by == Compare::Recorded => decide_gone(recorded, policy),
         Pair::Source(source) => decide_new(source, policy, can),
         Pair::Target { entry, implied } => decide_surplus(entry, implied, policy),
         Pair::Both(source, target) => decide_both(source, target, policy, can),
@@ -201,6 +207,33 @@ fn decide_new(source: Entry, policy: &ComparePolicy, can: &PairCapabilities) -> 
         }
         _ => Decision::Copy(source, CopyReason::New),
     }
+}
+
+/// What a manifest tells of, and what is there.
+fn decide_recorded(recorded: Entry, target: Entry) -> Decision {
+    let link_bytes = |link: &Bytes| link.len() as u64;
+    match (&recorded.kind, &target.kind) {
+        _ if is_directory(&recorded) && is_directory(&target) => Decision::Skip(Skip::Equal),
+        (Kind::Symlink { target: here }, Kind::Symlink { target: there }) if here == there => {
+            Decision::Skip(Skip::Equal)
+        }
+        (Kind::Symlink { .. }, Kind::Symlink { .. }) => Decision::Copy(recorded, CopyReason::LinkTarget),
+        // In a store of objects a link is the object of its text.
+        (Kind::Symlink { target: link }, Kind::Object) if link_bytes(link) == target.size => {
+            Decision::CompareContents(recorded, target)
+        }
+        (Kind::Object, Kind::Object) if recorded.size != target.size => Decision::Copy(recorded, CopyReason::Size),
+        (Kind::Object, Kind::Object) if recorded.size == 0 => Decision::Skip(Skip::Equal),
+        (Kind::Object, Kind::Object) => Decision::CompareContents(recorded, target),
+        _ => Decision::Copy(recorded, CopyReason::Kind),
+    }
+}
+
+fn decide_gone(recorded: Entry, policy: &ComparePolicy) -> Decision {
+    if recorded.kind == Kind::Directory && policy.directories == Directories::Leave {
+        return Decision::Skip(Skip::Directory);
+    }
+    Decision::Copy(recorded, CopyReason::New)
 }
 
 fn decide_surplus(target: Entry, implied: bool, policy: &ComparePolicy) -> Decision {

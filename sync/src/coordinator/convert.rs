@@ -10,7 +10,8 @@ use crate::allowance::Amounts;
 use crate::counts::Counts;
 use crate::journal::{
     Claim, ClaimedRange, FinishedPart, JournalError, Settled, UploadRecord, decode_deletions, decode_failure,
-    decode_part, decode_upload, encode_deletions, encode_failure, encode_part, encode_upload,
+    decode_part, decode_recorded, decode_upload, encode_deletions, encode_failure, encode_part, encode_recorded,
+    encode_upload,
 };
 use crate::key::Key;
 use crate::key_range::KeyRange;
@@ -38,6 +39,7 @@ pub(crate) fn settle_to(claimed: &ClaimedRange, settled: &Settled) -> wire::Sync
         counts: counts.map(|(name, number)| (name.to_owned(), number)).collect(),
         failures: settled.failures.iter().map(|failure| encode_failure(failure).into()).collect(),
         deletions: encode_deletions(&settled.deletions).into(),
+        recorded: encode_recorded(&settled.recorded).into(),
     }
 }
 
@@ -56,6 +58,7 @@ pub(crate) fn settle_from(settle: wire::SyncSettle) -> Checked<(ClaimedRange, Se
         counts,
         failures: failures.map_err(|error| error.to_string())?,
         deletions: decode_deletions(&settle.deletions).map_err(|error| error.to_string())?,
+        recorded: decode_recorded(&settle.recorded).map_err(|error| error.to_string())?,
     };
     Ok((range_from(settle.range)?, settled))
 }
@@ -144,17 +147,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::checksum::{Checksum, Checksums};
+    use crate::entry::Entry;
     use crate::journal::{Deletion, Failure};
+    use crate::manifest::Recorded;
 
     #[test]
     fn a_settlement_comes_over_as_it_was() {
         let claimed = ClaimedRange { id: 7, fence: 9, range: KeyRange::new("a", Some(Bytes::from_static(b"m"))) };
         let deletion = |key: &str| Deletion { key: Key::try_from(key).unwrap(), size: 3 };
+        let entry = Entry::object(Key::try_from("b").unwrap(), 3);
+        let recorded = Recorded::of(&entry, &Checksums::none().with(Checksum::Blake3([7; 32])));
         let settled = Settled {
             frontier: Some(Bytes::from_static(b"c\xff\0")),
             counts: Counts { copied: 3, deletions_planned: 2, ..Counts::default() },
             failures: vec![Failure { place: "b".into(), word: "refused".into(), reason: "no".into() }],
             deletions: vec![deletion("a"), deletion("b")],
+            recorded: vec![recorded],
         };
         let (again, same) = settle_from(settle_to(&claimed, &settled)).unwrap();
         assert_eq!((again, same), (claimed.clone(), settled.clone()));
@@ -170,7 +179,12 @@ mod tests {
             let name = wire::SyncUploadName { key: bytes.clone(), id: String::new() };
             let part = wire::SyncPart { upload: Some(name), part: bytes.clone() };
             let upload = wire::SyncUpload { key: bytes.clone(), upload: bytes.clone(), parts: vec![bytes.clone()] };
-            let settle = wire::SyncSettle { failures: vec![bytes.clone()], deletions: bytes, ..Default::default() };
+            let settle = wire::SyncSettle {
+                failures: vec![bytes.clone()],
+                deletions: bytes.clone(),
+                recorded: bytes,
+                ..Default::default()
+            };
             prop_assert!(settle_from(settle).is_err());
             drop((part_from(part), upload_from(upload)));
         }

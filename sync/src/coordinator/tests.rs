@@ -147,6 +147,10 @@ impl Journal for Wired {
         self.journal.deletions(before, limit).await
     }
 
+    async fn recorded(&self, from: &Bytes) -> JournalResult<Vec<crate::manifest::Recorded>> {
+        self.journal.recorded(from).await
+    }
+
     async fn end_deletions(&self, from: &Key, counts: Counts) -> JournalResult<()> {
         self.journal.end_deletions(from, counts).await
     }
@@ -228,6 +232,7 @@ async fn a_call_that_comes_again_is_answered_as_it_was_and_done_once() {
         frontier: Some(Bytes::from_static(b"k")),
         counts,
         deletions: crate::journal::encode_deletions(&[]).into(),
+        recorded: crate::journal::encode_recorded(&[]).into(),
         ..Default::default()
     };
     for _ in 0..3 {

@@ -7,18 +7,28 @@ use parking_lot::Mutex;
 
 use super::{Copied, Copier};
 use crate::attributes::AttributeKind;
+use crate::checksum::Checksums;
 use crate::counts::Counts;
 use crate::entry::{Entry, FileId, Kind};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::limits::{LINK_LOCKS, LINKS_KEPT};
+use crate::manifest::Recorded;
 
 /// Which inodes of the source are at the target, and under which key.
 #[derive(Debug)]
 pub(super) struct Links {
-    first: Mutex<BTreeMap<FileId, Key>>,
+    first: Mutex<BTreeMap<FileId, First>>,
     /// One name of an inode at a time; several inodes may share a lock.
     busy: Vec<tokio::sync::Mutex<()>>,
+}
+
+/// The first name of an inode.
+#[derive(Debug, Clone)]
+struct First {
+    key: Key,
+    /// What is known of the inode's bytes, where a manifest wants it.
+    known: Checksums,
 }
 
 impl Default for Links {
@@ -34,12 +44,12 @@ impl Copier {
         kept && entry.links > 1 && entry.kind == Kind::Object && entry.file.is_some()
     }
 
-    /// Notes that the target has this inode under this key already.
-    pub(crate) fn note_link(&self, entry: &Entry) {
+    /// Notes that the target has this inode under this key already, and what is known of its bytes.
+    fn note_link(&self, entry: &Entry, known: &Checksums) {
         if let (true, Some(file)) = (self.keeps_link(entry), entry.file) {
             let mut first = self.links.first.lock();
             if first.len() < LINKS_KEPT {
-                first.entry(file).or_insert_with(|| entry.key.clone());
+                first.entry(file).or_insert_with(|| First { key: entry.key.clone(), known: known.clone() });
             }
         }
     }
@@ -48,12 +58,14 @@ impl Copier {
     pub(super) async fn copy_linked(&self, entry: &Entry) -> Result<Copied> {
         let Some(file) = entry.file else { return self.attempt(entry).await };
         let _alone = self.links.busy[file.inode as usize % LINK_LOCKS].lock().await;
-        let first = self.links.first.lock().get(&file).cloned().filter(|first| *first != entry.key);
+        let first = self.links.first.lock().get(&file).cloned().filter(|first| first.key != entry.key);
         if let Some(first) = first {
             self.target_pace.request().await;
-            match self.target.link(&first, &entry.key).await {
+            match self.target.link(&first.key, &entry.key).await {
                 Ok(()) => {
-                    return Ok(Copied::Done { counts: Counts { copied: 1, ..Counts::default() }, server_side: true });
+                    let recorded = self.options.blake3.then(|| Box::new(Recorded::of(entry, &first.known)));
+                    let counts = Counts { copied: 1, ..Counts::default() };
+                    return Ok(Copied::Done { counts, server_side: true, recorded });
                 }
                 // The first name went away meanwhile, or has too many links.
                 Err(StoreError::Missing { .. } | StoreError::Unsupported { .. } | StoreError::Unavailable { .. }) => {}
@@ -61,12 +73,16 @@ impl Copier {
             }
         }
         let copied = self.attempt(entry).await?;
-        self.note_link(entry);
+        let known = match &copied {
+            Copied::Done { recorded: Some(recorded), .. } => recorded.checksums.clone(),
+            _ => Checksums::none(),
+        };
+        self.note_link(entry, &known);
         let full = self.links.first.lock().get(&file).is_none();
         Ok(match copied {
-            Copied::Done { mut counts, server_side } => {
+            Copied::Done { mut counts, server_side, recorded } => {
                 counts.links_not_kept += u64::from(full);
-                Copied::Done { counts, server_side }
+                Copied::Done { counts, server_side, recorded }
             }
             Copied::Vanished => Copied::Vanished,
         })

@@ -126,13 +126,15 @@ impl Copier {
     /// Gives the target's object the source's attributes.
     pub(crate) async fn update(&self, source: &Entry, target: &Entry) -> Result<Copied> {
         match self.retry(|| self.give_attributes(source, target)).await {
-            Ok(Some(counts)) => Ok(Copied::Done { counts: Counts { updated: 1, ..counts }, server_side: false }),
+            Ok(Some(counts)) => {
+                Ok(Copied::Done { counts: Counts { updated: 1, ..counts }, server_side: false, recorded: None })
+            }
             // Attributes that cannot be set by themselves come with a copy.
             Ok(None) | Err(StoreError::Unsupported { .. } | StoreError::Changed { .. }) => {
                 Ok(match self.copy(source).await? {
                     // What has no bytes was only put again to get them.
-                    Copied::Done { counts, server_side } if counts.copied_bytes == 0 => {
-                        Copied::Done { counts: Counts { updated: 1, copied: 0, ..counts }, server_side }
+                    Copied::Done { counts, server_side, recorded } if counts.copied_bytes == 0 => {
+                        Copied::Done { counts: Counts { updated: 1, copied: 0, ..counts }, server_side, recorded }
                     }
                     copied => copied,
                 })

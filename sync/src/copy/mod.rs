@@ -6,6 +6,7 @@ mod checked;
 mod links;
 mod look;
 mod parts;
+mod records;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use crate::key::Key;
 use crate::limits::{
     CHUNK_BYTES, COPY_MEMORY_BYTES, LOOKS_AGAIN, SMALL_DISK_PUT_BYTES, STREAM_MEMORY_BYTES, WHOLE_PUT_BYTES,
 };
+use crate::manifest::Recorded;
 use crate::origin::Origin;
 use crate::outcome::Observer;
 use crate::pace::Pace;
@@ -85,6 +87,8 @@ pub(crate) enum Copied {
         counts: Counts,
         /// Whether the store copied it by itself.
         server_side: bool,
+        /// What the manifest says of it, if there is one and the object was written.
+        recorded: Option<Box<Recorded>>,
     },
     /// The source is gone.
     Vanished,
@@ -217,7 +221,7 @@ impl Copier {
         request.size = 0;
         self.target_pace.request().await;
         let stored = self.target.put(&request, Body::empty()).await?;
-        Ok(self.done(object, 0, &stored, false))
+        Ok(self.done(object, 0, &stored, false, &Checksums::none()))
     }
 
     async fn copy_server_side(&self, entry: &Entry) -> Result<Copied> {
@@ -227,8 +231,9 @@ impl Copier {
             CopyRequest { source: entry.key.clone(), identity: entry.identity(), target: self.request_of(&object) };
         self.target_pace.request().await;
         let stored = self.target.copy(self.source.as_ref(), &request).await?;
-        self.verify(&request.target, &stored, &known(entry, &object)).await?;
-        Ok(self.done(&object, entry.size, &stored, true))
+        let known = known(entry, &object);
+        self.verify(&request.target, &stored, &known).await?;
+        Ok(self.done(&object, entry.size, &stored, true, &known))
     }
 
     async fn copy_whole(&self, entry: &Entry) -> Result<Copied> {
@@ -257,7 +262,7 @@ impl Copier {
             (stored, computed.ok_or_else(|| StoreError::bug(format!("{} was stored before its end", entry.key)))?)
         };
         self.verify(&request, &stored, &computed).await?;
-        Ok(self.done(&object, entry.size, &stored, false))
+        Ok(self.done(&object, entry.size, &stored, false, &computed))
     }
 
     /// The source's object with the attributes that are wanted, in the state that was listed.
@@ -363,14 +368,15 @@ impl Copier {
         })
     }
 
-    fn done(&self, object: &Object, bytes: u64, stored: &Stored, server_side: bool) -> Copied {
+    fn done(&self, object: &Object, bytes: u64, stored: &Stored, server_side: bool, known: &Checksums) -> Copied {
         let counts = Counts {
             copied: 1,
             copied_bytes: bytes,
             copied_server_side: u64::from(server_side),
             ..self.counts(object, stored)
         };
-        Copied::Done { counts, server_side }
+        let recorded = self.options.blake3.then(|| Box::new(Recorded::of(&object.entry, known)));
+        Copied::Done { counts, server_side, recorded }
     }
 
     /// What is counted of attributes that the target does not hold.

@@ -52,7 +52,8 @@ impl Copier {
         };
         self.end_upload(&copy.upload).await?;
         self.verify(&request, &stored, &computed).await?;
-        Ok(self.done(&object, entry.size, &stored, server_side))
+        let known = if server_side { known(entry, &object) } else { computed };
+        Ok(self.done(&object, entry.size, &stored, server_side, &known))
     }
 
     /// The upload that the journal knows, if it is of this very state and cut; else a new one.

@@ -11,7 +11,7 @@ use crate::journal::Failure;
 use crate::key::Key;
 use crate::merge::Pair;
 use crate::outcome::{Outcome, What};
-use crate::plan::{CompareAttributes, CopyReason, Decision};
+use crate::plan::{Compare, CompareAttributes, CopyReason, Decision};
 
 /// What is counted of a pair for having been listed.
 pub(super) fn listed(pair: &Pair) -> Counts {
@@ -62,6 +62,19 @@ pub(super) async fn act(
             let updated = copier.update(&source, &target).await;
             (source, None, updated.map(Some))
         }
+        Decision::CompareContents(recorded, target) if context.options.policy.by == Compare::Recorded => {
+            let planned = |counts| Ok(Some(Copied::Done { counts, server_side: false, recorded: None }));
+            let (reason, done) = match copier.is_as_recorded(&recorded, &target).await {
+                Ok(Some(true)) => (None, Ok(None)),
+                Ok(None) => (None, planned(Counts { unproven: 1, ..Counts::default() })),
+                Ok(Some(false)) => {
+                    let counts = Counts { copied: 1, copied_bytes: recorded.size, ..Counts::default() };
+                    (Some(CopyReason::Contents), planned(counts))
+                }
+                Err(error) => (None, Err(error)),
+            };
+            (recorded, reason, done)
+        }
         Decision::CompareContents(source, target) => {
             let seen = match copier.equal_contents(&source, &target).await {
                 Ok(true) => look_beside_contents(context, &source, &target).await,
@@ -97,7 +110,7 @@ async fn act_on_look(
     seen: StoreResult<Looked>,
 ) -> (Entry, Option<CopyReason>, StoreResult<Option<Copied>>) {
     let (copier, dry_run) = (&context.copier, context.options.dry_run);
-    let planned = |counts| Ok(Some(Copied::Done { counts, server_side: false }));
+    let planned = |counts| Ok(Some(Copied::Done { counts, server_side: false, recorded: None }));
     let reason = match seen {
         Ok(Looked::Same) => return (source, None, Ok(None)),
         Ok(Looked::OtherAttributes) if dry_run => {
@@ -137,22 +150,29 @@ pub(super) fn account(
             ended.counts.vanished += 1;
             What::Vanished
         }
-        Ok(Some(Copied::Done { counts, server_side })) => {
+        Ok(Some(Copied::Done { counts, .. })) if counts.unproven > 0 => {
+            ended.counts += Counts { skipped: 1, ..counts };
+            return;
+        }
+        Ok(Some(Copied::Done { counts, server_side, .. })) => {
             ended.counts += counts;
             reason.map_or(What::Updated, |reason| What::Copied { reason, server_side })
         }
-        Err(error) => {
-            ended.counts.failed += 1;
-            if error.remedy() == Remedy::Stop {
-                context.stop(error.clone());
-            }
-            let (word, reason) = (error.word(), error.to_string());
-            let place = entry.key.to_string();
-            ended.failure = Some(Failure { place, word: word.to_owned(), reason: reason.clone() });
-            What::Failed { word, reason }
-        }
+        Err(error) => return fail(context, ended, (&entry.key, entry.size), &error),
     };
     tell(&context.copier, entry, what);
+}
+
+/// Counts, notes and tells that something could not be done about a key.
+pub(super) fn fail(context: &Context, ended: &mut Ended, (key, size): (&Key, u64), error: &StoreError) {
+    ended.counts.failed += 1;
+    if error.remedy() == Remedy::Stop {
+        context.stop(error.clone());
+    }
+    let (word, reason) = (error.word(), error.to_string());
+    ended.failure = Some(Failure { place: key.to_string(), word: word.to_owned(), reason: reason.clone() });
+    let what = What::Failed { word, reason };
+    context.copier.observer.outcome(&Outcome { key: key.clone(), size, what });
 }
 
 pub(super) fn tell(copier: &Copier, entry: &Entry, what: What) {

@@ -12,7 +12,7 @@ use crate::limits::{CONFIRMED_AT_ONCE, DELETE_BATCH, PAGE_ENTRIES};
 use crate::outcome::{Outcome, What};
 
 use super::last_pass::last_pass;
-use super::{Context, JobError, Summary, Whole};
+use super::{Context, JobError, Summary, Whole, record};
 
 /// Ends the job, as far as it is at its end.
 pub(super) async fn finish(context: &Context, journal: &dyn Journal) -> Result<Summary, JobError> {
@@ -23,6 +23,10 @@ pub(super) async fn finish(context: &Context, journal: &dyn Journal) -> Result<S
     let mut linked = 0;
     if complete {
         linked = last_pass(context, &journal.counts().await?).await?;
+    }
+    if complete {
+        // Before the journal calls the job finished, and what it has recorded may go.
+        record::write(context, journal, &journal.counts().await?, closed.is_some()).await?;
     }
     if complete && !context.options.dry_run {
         abort_strays(context, journal).await?;

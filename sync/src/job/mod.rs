@@ -5,6 +5,7 @@ mod act;
 mod feed;
 mod finish;
 mod last_pass;
+mod record;
 mod worker;
 
 use std::pin::pin;
@@ -26,6 +27,7 @@ use crate::gate::{Closed, DeletionPolicy};
 use crate::journal::{JobIdentity, Journal, JournalError, WorkerId, WorkerJournal};
 use crate::key_range::KeyRange;
 use crate::limits::SETTLED_PAUSE;
+use crate::manifest::{ManifestError, ManifestFile, ManifestOptions};
 use crate::merge::Side;
 use crate::outcome::Observer;
 use crate::pace::{Pace, PaceLimits};
@@ -54,6 +56,8 @@ pub struct JobOptions {
     pub workers: usize,
     /// What both sides hold where the job sees a part of it: what the gate decides by.
     pub part_of: Option<Whole>,
+    /// What is recorded for a manifest, if there is to be one.
+    pub manifest: Option<ManifestOptions>,
     /// Whether nothing is changed, only told.
     pub dry_run: bool,
     /// A random number: it spreads retries, and names workers apart from those of other processes.
@@ -77,6 +81,8 @@ pub struct Job {
     options: JobOptions,
     /// What this process may use of the limits, where it is not alone.
     allowance: Option<Arc<Allowance>>,
+    /// Where the manifest is to be, for the one who ends the job.
+    manifest: Option<Arc<ManifestFile>>,
 }
 
 /// How a job ended.
@@ -112,6 +118,9 @@ pub enum JobError {
     /// A store, before or after the work on ranges.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The manifest.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
 }
 
 /// What all workers of a job share.
@@ -128,6 +137,8 @@ pub(crate) struct Context {
     pub(crate) leaves: AtomicBool,
     /// Says that ranges of this process's were split or ended, to workers that wait for one.
     pub(crate) ranges_changed: watch::Sender<()>,
+    /// Where the manifest is to be.
+    pub(crate) manifest: Option<Arc<ManifestFile>>,
     /// What ends the job early: the first of them.
     stopped: Mutex<Option<StoreError>>,
 }
@@ -144,6 +155,7 @@ impl Default for JobOptions {
             target_pace: PaceLimits::default(),
             workers: 4,
             part_of: None,
+            manifest: None,
             dry_run: false,
             seed: 0,
         }
@@ -161,13 +173,19 @@ impl Summary {
 impl Job {
     /// A job from one store to another.
     pub fn new(source: Arc<dyn Store>, target: Arc<dyn Store>, options: JobOptions) -> Self {
-        Self { source, target, options, allowance: None }
+        Self { source, target, options, allowance: None, manifest: None }
     }
 
     /// The same with limits that are shared with other processes: what may be used of them comes out of an allowance.
     #[must_use]
     pub fn within(self, allowance: Arc<Allowance>) -> Self {
         Self { allowance: Some(allowance), ..self }
+    }
+
+    /// The same with a manifest that is written at its end; its options say what is recorded.
+    #[must_use]
+    pub fn with_manifest(self, file: ManifestFile) -> Self {
+        Self { manifest: Some(Arc::new(file)), ..self }
     }
 
     /// The limits of bytes and requests a second.
@@ -191,7 +209,7 @@ impl Job {
 
     /// What tells this job from others.
     pub fn identity(&self) -> JobIdentity {
-        let JobOptions { range, filter, policy, deletion, copy, dry_run, part_of, .. } = &self.options;
+        let JobOptions { range, filter, policy, deletion, copy, dry_run, part_of, manifest, .. } = &self.options;
         let description = format!("{} to {}, {range}", self.source.name(), self.target.name());
         let kept = (copy.keep, &copy.storage_class, self.source.capabilities().posix_in_metadata.is_some());
         let all = format!(
@@ -200,6 +218,11 @@ impl Job {
             copy.verify,
             if part_of.is_some() { " a part" } else { "" }
         );
+        // What an earlier run did not record is missing, so a job that records is another one.
+        let all = match manifest {
+            Some(ManifestOptions { reads }) => format!("{all} a manifest, read {reads}"),
+            None => all,
+        };
         JobIdentity { fingerprint: *blake3::hash(all.as_bytes()).as_bytes(), description, range: range.clone() }
     }
 
@@ -254,7 +277,8 @@ impl Job {
             source_pace: self.pace(self.options.source_pace, Side::Source),
             target_pace: self.pace(self.options.target_pace, Side::Target),
         };
-        let copier = Arc::new(Copier::new(ends, self.options.copy.clone(), self.options.seed));
+        let copy = CopyOptions { blake3: self.options.manifest.is_some(), ..self.options.copy.clone() };
+        let copier = Arc::new(Copier::new(ends, copy, self.options.seed));
         let threads = copier.disk_calls().map(|calls| calls.min(self.options.target_pace.most_at_once));
         let waiting = threads.map(WaitingThreads::start);
         Context {
@@ -265,6 +289,7 @@ impl Job {
             waiting,
             leaves: AtomicBool::new(false),
             ranges_changed: watch::Sender::new(()),
+            manifest: self.manifest.clone(),
             stopped: Mutex::new(None),
         }
     }

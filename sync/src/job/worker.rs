@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::Context;
 use super::act::{account, act, bytes_of, key_of, listed, sides, tell};
 use super::feed::{Fed, Feed};
+use super::record::{is_to_be_read, record, recorded, standing};
 use crate::counts::Counts;
 use crate::entry::Entry;
 use crate::error::StoreError;
@@ -21,6 +22,7 @@ use crate::journal::{Claim, ClaimedRange, Deletion, Failure, JournalError, Resul
 use crate::limits::{
     CLAIM_PAUSE, COPIES_AT_ONCE, COPY_AHEAD_BYTES, FRONTIER_KEYS, LONGEST_CLAIM_PAUSE, READ_HERE_BYTES, SPLIT_INTERVAL,
 };
+use crate::manifest::Recorded;
 use crate::merge::{Merge, Pair, Side, Step};
 use crate::outcome::What;
 use crate::plan::{Decision, decide};
@@ -218,13 +220,23 @@ impl RangeWork {
             return self.frontier.end(ticket, Ended::filtered());
         }
         let listed = listed(&pair);
+        let standing = standing(&self.context, target);
         let decision = decide(pair, &self.context.options.policy, &self.context.can);
         let ticket = self.frontier.begin(key);
         let dry_run = self.context.options.dry_run;
         let mut ended = Ended { counts: listed, ..Ended::default() };
         match decision {
+            Decision::Skip(_) if is_to_be_read(&self.context, standing.as_ref()) => {
+                ended.counts.skipped += 1;
+                let (context, size) = (Arc::clone(&self.context), standing.as_ref().map_or(0, |object| object.size));
+                self.spawn(ticket, (size, size), async move {
+                    record(&context, &mut ended, standing).await;
+                    ended
+                });
+            }
             Decision::Skip(_) => {
                 ended.counts.skipped += 1;
+                ended.recorded = standing;
                 self.frontier.end(ticket, ended);
             }
             Decision::Delete(entry) => {
@@ -246,28 +258,35 @@ impl RangeWork {
             }
             Decision::UpdateMetadata(source, _) if dry_run => {
                 ended.counts.updated += 1;
+                ended.recorded = standing;
                 self.tell(&source, What::Updated);
                 self.frontier.end(ticket, ended);
             }
-            decision => self.begin(ticket, ended, decision),
+            decision => self.begin(ticket, ended, decision, standing),
         }
     }
 
-    /// Does what takes time in a task of its own.
-    fn begin(&mut self, ticket: Ticket, mut ended: Ended, decision: Decision) {
+    /// Does what takes time.
+    fn begin(&mut self, ticket: Ticket, mut ended: Ended, decision: Decision, standing: Option<Recorded>) {
         let (context, size, bytes) = (Arc::clone(&self.context), ended.counts.source_bytes, bytes_of(&decision));
+        self.spawn(ticket, (size, bytes), async move {
+            let (entry, reason, done) = act(&context, decision).await;
+            let recorded = recorded(&context, &done, standing);
+            account(&context, &mut ended, &entry, reason, done);
+            record(&context, &mut ended, recorded).await;
+            ended
+        });
+    }
+
+    /// Does something about an object of some size in a task of its own.
+    fn spawn(&mut self, ticket: Ticket, (size, bytes): (u64, u64), act: impl Future<Output = Ended> + Send + 'static) {
         self.open_bytes += bytes;
         let mut dropped = self.dropped.subscribe();
         let act = async move {
-            let acted = async {
-                let (entry, reason, done) = act(&context, decision).await;
-                account(&context, &mut ended, &entry, reason, done);
-                Some((ticket, ended, bytes))
-            };
             tokio::select! {
                 biased;
                 _ = dropped.changed() => None,
-                acted = acted => acted,
+                ended = act => Some((ticket, ended, bytes)),
             }
         };
         match &self.context.waiting {

@@ -12,10 +12,11 @@ use super::{
 use crate::checksum::{Checksum, Checksums};
 use crate::counts::Counts;
 use crate::digest::PartDigest;
-use crate::entry::{ETag, Identity};
+use crate::entry::{ETag, Identity, Kind};
 use crate::key::Key;
-use crate::key_range::KeyRange;
+use crate::key_range::{KeyRange, place_after};
 use crate::limits::MAX_SETTLED_BYTES;
+use crate::manifest::Recorded;
 use crate::store::{StoredPart, Upload, UploadId};
 
 /// Makes journals of one kind.
@@ -44,6 +45,7 @@ pub async fn run_all(maker: &dyn Maker) {
     a_finished_job_says_so(maker).await;
     failures_come_in_order_and_in_pages(maker.empty().await).await;
     deletions_come_last_and_descending(maker.empty().await).await;
+    what_is_recorded_comes_once_and_in_order(maker.empty().await).await;
     uploads_keep_their_parts(maker).await;
     several_uploads_of_a_key_are_all_remembered(maker.empty().await).await;
 }
@@ -321,6 +323,40 @@ async fn deletions_come_last_and_descending(journal: Arc<dyn Journal>) {
         assert_eq!(next, all[forgotten..].iter().take(3).cloned().collect::<Vec<_>>());
     }
     assert_eq!(journal.counts().await.unwrap().deleted, 6);
+}
+
+async fn what_is_recorded_comes_once_and_in_order(journal: Arc<dyn Journal>) {
+    journal.open(&job("a", KeyRange::all())).await.unwrap();
+    let recorded = |number: u32| {
+        let long = [&number.to_be_bytes()[..], &vec![b'x'; (number as usize * 37) % 900]].concat();
+        let (kind, checksums) = (Kind::Object, Checksums::none().with(Checksum::Blake3([number as u8; 32])));
+        Recorded { key: Key::new(long).unwrap(), kind, size: u64::from(number), checksums }
+    };
+    let all: Vec<Recorded> = (0..900).map(recorded).collect();
+    let first = claim(&*journal, "one").await;
+    let low = journal.split(&first, &Bytes::copy_from_slice(&450_u32.to_be_bytes())).await.unwrap();
+    let high = claim(&*journal, "two").await;
+    assert_invalid(&journal.recorded(&Bytes::new()).await);
+    let outside = Settled { recorded: all[449..451].to_vec(), ..Settled::default() };
+    assert_invalid(&journal.settle(&low, outside).await);
+    let turned = Settled { recorded: vec![all[2].clone(), all[1].clone()], ..Settled::default() };
+    assert_invalid(&journal.settle(&low, turned).await);
+    // The upper range first; each is told again by one who lost the claim meanwhile.
+    for (claimed, recorded) in [(&high, &all[450..]), (&low, &all[..450])] {
+        let settled = Settled { recorded: recorded.to_vec(), ..Settled::default() };
+        journal.settle(claimed, settled.clone()).await.unwrap();
+        assert!(matches!(journal.settle(claimed, settled).await, Err(JournalError::Lost)));
+    }
+    for _ in 0..2 {
+        let (mut found, mut from): (Vec<Recorded>, Bytes) = (Vec::new(), Bytes::new());
+        loop {
+            let page = journal.recorded(&from).await.unwrap();
+            let Some(last) = page.last() else { break };
+            from = place_after(&last.key);
+            found.extend(page);
+        }
+        assert_eq!(found, all);
+    }
 }
 
 fn upload(name: &str, id: &str) -> UploadRecord {

@@ -7,15 +7,18 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use super::pages::Pages;
 use super::range::{ProcessId, Progress, RangeRecord};
 use super::{
     Claim, ClaimedRange, DELETIONS_TOO_EARLY, Deletion, DeletionSpool, FINISHED_TOO_EARLY, Failure, FinishedPart,
-    JobIdentity, Journal, JournalError, Opened, Result, Settled, UploadRecord, WorkerId, WorkerJournal,
+    JobIdentity, Journal, JournalError, Opened, RECORDED_TOO_EARLY, Result, Settled, UploadRecord, WorkerId,
+    WorkerJournal, decode_recorded, encode_recorded,
 };
 use crate::counts::Counts;
 use crate::key::Key;
 use crate::key_range::KeyRange;
 use crate::limits::MEMORY_JOURNAL_FAILURES;
+use crate::manifest::Recorded;
 use crate::store::Upload;
 
 /// Every claim is of this process: the journal ends with it.
@@ -26,6 +29,7 @@ const THIS_PROCESS: ProcessId = ProcessId([0; 16]);
 pub struct MemoryJournal {
     state: Mutex<State>,
     deletions: Mutex<DeletionSpool>,
+    recorded: Mutex<Pages>,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +49,8 @@ impl MemoryJournal {
     /// A journal of no job yet.
     pub fn new() -> Result<Self> {
         let deletions = DeletionSpool::new().map_err(|error| JournalError::failed("make its spool", &error))?;
-        Ok(Self { state: Mutex::default(), deletions: Mutex::new(deletions) })
+        let recorded = Pages::new().map_err(|error| JournalError::failed("make its spool", &error))?;
+        Ok(Self { state: Mutex::default(), deletions: Mutex::new(deletions), recorded: Mutex::new(recorded) })
     }
 
     /// The ranges that are not finished, for tests.
@@ -113,6 +118,11 @@ impl WorkerJournal for MemoryJournal {
         let progress = range.settle(&settled)?;
         let added = self.deletions.lock().add(&settled.deletions);
         added.map_err(|error| JournalError::failed("write its spool", &error))?;
+        if let Some(first) = settled.recorded.first() {
+            let page = encode_recorded(&settled.recorded);
+            let added = self.recorded.lock().add(first.key.to_bytes(), &page);
+            added.map_err(|error| JournalError::failed("write its spool", &error))?;
+        }
         state.counts += settled.counts;
         let room = MEMORY_JOURNAL_FAILURES.saturating_sub(state.failures.len());
         state.failures.extend(settled.failures.into_iter().take(room));
@@ -202,6 +212,15 @@ impl Journal for MemoryJournal {
         }
         let found = self.deletions.lock().last(before, limit);
         found.map_err(|error| JournalError::failed("read its spool", &error))
+    }
+
+    async fn recorded(&self, from: &Bytes) -> Result<Vec<Recorded>> {
+        if !self.state.lock().ranges.is_empty() {
+            return Err(JournalError::invalid(RECORDED_TOO_EARLY));
+        }
+        let page = self.recorded.lock().first_from(from);
+        let page = page.map_err(|error| JournalError::failed("read its spool", &error))?;
+        page.map_or(Ok(Vec::new()), |page| decode_recorded(&page))
     }
 
     async fn end_deletions(&self, from: &Key, counts: Counts) -> Result<()> {

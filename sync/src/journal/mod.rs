@@ -15,6 +15,8 @@
 //!   and it works on one range at a time: if it asks for another, its last claim was lost on the way to it.
 //! - Deletions are handed out in descending order of keys, and only once every range is finished; before that,
 //!   asking for them is `Invalid`.
+//! - What was recorded for a manifest is handed out in ascending order of keys, each key once, and only once every range
+//!   is finished.
 //! - What comes of deletions is counted in the step that forgets them, so that a deletion that is repeated after a kill
 //!   is counted once.
 //! - Several uploads of one key may be under way, when workers took over from each other. `upload_of` gives the one
@@ -26,6 +28,7 @@ mod codec;
 pub mod contract;
 mod engine;
 mod memory;
+mod pages;
 mod range;
 #[cfg(test)]
 mod simulation;
@@ -40,8 +43,8 @@ use thiserror::Error;
 
 pub use engine::{Clock, EngineJournal, JournalOptions, Ranges, Sharing};
 pub(crate) use engine::{
-    decode_deletions, decode_failure, decode_part, decode_upload, encode_deletions, encode_failure, encode_part,
-    encode_upload,
+    decode_deletions, decode_failure, decode_part, decode_recorded, decode_upload, encode_deletions, encode_failure,
+    encode_part, encode_recorded, encode_upload,
 };
 pub use memory::MemoryJournal;
 pub use spool::DeletionSpool;
@@ -51,10 +54,13 @@ use crate::digest::PartDigest;
 use crate::entry::Identity;
 use crate::key::Key;
 use crate::key_range::KeyRange;
+use crate::manifest::Recorded;
 use crate::store::{StoredPart, Upload};
 
 /// Why deletions are not handed out.
 const DELETIONS_TOO_EARLY: &str = "deletions were asked for before all ranges were finished";
+/// Why the manifest is not handed out.
+const RECORDED_TOO_EARLY: &str = "the manifest was asked for before all ranges were finished";
 /// Why a job is not finished.
 const FINISHED_TOO_EARLY: &str = "the job was called finished before all its ranges were";
 
@@ -180,6 +186,8 @@ pub struct Settled {
     pub failures: Vec<Failure>,
     /// What is to be deleted once the gate opens; in ascending order, within what was settled.
     pub deletions: Vec<Deletion>,
+    /// What the manifest says of the target's objects; in ascending order, within what was settled.
+    pub recorded: Vec<Recorded>,
 }
 
 /// A key that could not be brought to the target, or a place that could not be listed.
@@ -278,6 +286,9 @@ pub trait Journal: WorkerJournal {
 
     /// The last `limit` planned deletions below `before`, in descending order of keys.
     async fn deletions(&self, before: Option<&Key>, limit: usize) -> Result<Vec<Deletion>>;
+
+    /// What was recorded for the manifest from this place on, in ascending order of keys: some of it, none at its end.
+    async fn recorded(&self, from: &Bytes) -> Result<Vec<Recorded>>;
 
     /// Forgets planned deletions from this key on, because they were carried out or reported, and counts what came of
     /// them. Nothing is counted if none was left there: whoever forgot them counted.

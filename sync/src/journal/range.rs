@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::{ClaimedRange, Deletion, Failure, JournalError, Result, Settled, WorkerId};
 use crate::key_range::KeyRange;
 use crate::limits::{MAX_REASON_BYTES, MAX_SETTLED_BYTES};
+use crate::manifest::Recorded;
 
 /// A range that is not finished.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +103,8 @@ impl Settled {
     /// About how many bytes of a journal it takes; at most [`MAX_SETTLED_BYTES`] go at once.
     pub fn journal_bytes(&self) -> usize {
         let deletions: usize = self.deletions.iter().map(Deletion::journal_bytes).sum();
-        deletions + self.failures.iter().map(Failure::journal_bytes).sum::<usize>()
+        let recorded: usize = self.recorded.iter().map(Recorded::journal_bytes).sum();
+        deletions + recorded + self.failures.iter().map(Failure::journal_bytes).sum::<usize>()
     }
 
     /// Checks that all of it lies between the start of `keys` and what is `left` of them, in order.
@@ -110,11 +112,16 @@ impl Settled {
         let settled = left.map_or(keys.clone(), |left| keys.until(left.start().clone()));
         let ordered = self.deletions.windows(2).all(|pair| pair[0].key < pair[1].key);
         let inside = self.deletions.iter().all(|deletion| settled.contains(deletion.key.as_bytes()));
+        let is_recorded = self.recorded.windows(2).all(|pair| pair[0].key < pair[1].key)
+            && self.recorded.iter().all(|recorded| settled.contains(recorded.key.as_bytes()));
         if self.frontier.as_ref().is_some_and(|frontier| frontier < keys.start()) {
             return Err(JournalError::invalid("a frontier went back"));
         }
         if !ordered || !inside {
             return Err(JournalError::invalid("planned deletions are not in order, or outside of what was settled"));
+        }
+        if !is_recorded {
+            return Err(JournalError::invalid("the manifest is not in order, or tells of what was not settled"));
         }
         if self.journal_bytes() > MAX_SETTLED_BYTES {
             return Err(JournalError::invalid("too much was settled in one step"));

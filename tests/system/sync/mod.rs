@@ -14,6 +14,7 @@ mod killed;
 mod kills;
 mod links;
 mod local;
+mod manifest;
 mod radosgw;
 mod refused;
 mod s3;

@@ -10,7 +10,7 @@ use farshore_meta::engine::Isolation;
 use super::deletions::spool;
 use super::keys::{self, Numbered, Table};
 use super::rows::{FoundRange, Rows, Step, Walk};
-use super::{EngineJournal, Sharing, records};
+use super::{EngineJournal, Sharing, recorded, records};
 use crate::journal::range::{ProcessId, Progress, RangeRecord};
 use crate::journal::{Claim, ClaimedRange, JournalError, Settled, WorkerId};
 use crate::limits::MAX_WORKER_BYTES;
@@ -138,6 +138,7 @@ impl EngineJournal {
         let progress = record.settle(settled)?;
         rows.add_counts(&settled.counts);
         spool(rows, &settled.deletions);
+        recorded::record(rows, &settled.recorded);
         self.note_failures(rows, settled).await?;
         Ok(match progress {
             Progress::Left(range) => {

@@ -32,6 +32,8 @@ pub(super) enum Table {
     Failure = b'E',
     /// Planned deletions, by the first of their keys.
     Deletions = b'D',
+    /// What was recorded for a manifest, by the first of its keys.
+    Recorded = b'M',
     /// An upload, by key and number.
     Upload = b'U',
     /// A part of an upload.
@@ -116,6 +118,15 @@ pub(super) fn failure(number: u64) -> Vec<u8> {
 
 pub(super) fn deletions(first: &Key) -> Vec<u8> {
     Table::Deletions.key(first.as_bytes())
+}
+
+pub(super) fn recorded(first: &Key) -> Vec<u8> {
+    recorded_from(first.as_bytes())
+}
+
+/// Where the rows begin whose first key is not below a place.
+pub(super) fn recorded_from(place: &[u8]) -> Vec<u8> {
+    Table::Recorded.key(place)
 }
 
 pub(super) fn once(process: ProcessId, slot: u32) -> Vec<u8> {

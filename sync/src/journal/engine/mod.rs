@@ -13,6 +13,7 @@ mod claims;
 mod deletions;
 mod keys;
 mod options;
+mod recorded;
 mod records;
 mod rows;
 #[cfg(test)]
@@ -35,8 +36,8 @@ use self::options::embedded_options;
 pub use self::options::{Clock, JournalOptions, Sharing};
 use self::records::{Header, JobState};
 pub(crate) use self::records::{
-    decode_deletions, decode_failure, decode_part, decode_upload, encode_deletions, encode_failure, encode_part,
-    encode_upload,
+    decode_deletions, decode_failure, decode_part, decode_recorded, decode_upload, encode_deletions, encode_failure,
+    encode_part, encode_recorded, encode_upload,
 };
 use self::rows::{Rows, Step, Walk};
 use self::watch::Watch;
@@ -47,6 +48,7 @@ use super::{
 };
 use crate::counts::Counts;
 use crate::key::Key;
+use crate::manifest::Recorded;
 use crate::store::Upload;
 
 /// Rows of a forgotten job that one transaction removes.
@@ -300,6 +302,10 @@ impl Journal for EngineJournal {
 
     async fn deletions(&self, before: Option<&Key>, limit: usize) -> Result<Vec<Deletion>> {
         transact!(self, "read planned deletions", |rows| self.deletions_in(rows, before, limit))
+    }
+
+    async fn recorded(&self, from: &Bytes) -> Result<Vec<Recorded>> {
+        transact!(self, "read its manifest", |rows| self.recorded_in(rows, from))
     }
 
     async fn end_deletions(&self, from: &Key, counts: Counts) -> Result<()> {

@@ -5,13 +5,14 @@ use bytes::Bytes;
 
 use crate::checksum::{Algorithm, Checksum, Checksums, Scope};
 use crate::digest::PartDigest;
-use crate::entry::{ETag, FileId, Identity, VersionId};
+use crate::entry::{ETag, FileId, Identity, Kind, VersionId};
 use crate::journal::codec::{Reader, Writer};
 use crate::journal::range::{Holder, ProcessId, RangeRecord};
 use crate::journal::{Deletion, Failure, FinishedPart, JobIdentity, Result, UploadRecord, WorkerId};
 use crate::key::Key;
 use crate::key_range::KeyRange;
 use crate::limits::MAX_REASON_BYTES;
+use crate::manifest::Recorded;
 use crate::store::{StoredPart, Upload, UploadId};
 use crate::timestamp::Timestamp;
 
@@ -181,6 +182,38 @@ pub(crate) fn decode_deletions(value: &[u8]) -> Result<Vec<Deletion>> {
     Ok(deletions)
 }
 
+pub(crate) fn encode_recorded(recorded: &[Recorded]) -> Vec<u8> {
+    let write = |writer: Writer, one: &Recorded| {
+        let writer = match &one.kind {
+            Kind::Object => writer.u8(0),
+            Kind::Directory => writer.u8(1),
+            Kind::Symlink { target } => writer.u8(2).sized(target),
+        };
+        let writer = writer.sized(one.key.as_bytes()).u64(one.size);
+        one.checksums.iter().fold(writer.u32(one.checksums.iter().count() as u32), write_checksum)
+    };
+    recorded.iter().fold(begin().u32(recorded.len() as u32), write).finish()
+}
+
+pub(crate) fn decode_recorded(value: &[u8]) -> Result<Vec<Recorded>> {
+    let mut reader = open("manifest", value)?;
+    let count = reader.u32()?;
+    let recorded: Vec<Recorded> = (0..count).map(|_| read_recorded(&mut reader)).collect::<Result<_>>()?;
+    reader.end()?;
+    Ok(recorded)
+}
+
+fn read_recorded(reader: &mut Reader<'_>) -> Result<Recorded> {
+    let kind = match reader.u8()? {
+        0 => Kind::Object,
+        1 => Kind::Directory,
+        2 => Kind::Symlink { target: Bytes::copy_from_slice(reader.sized()?) },
+        other => return Err(reader.damaged(format!("{other} is no kind of object"))),
+    };
+    let (key, size) = (read_key(reader)?, reader.u64()?);
+    Ok(Recorded { key, kind, size, checksums: read_checksums(reader)? })
+}
+
 /// An upload without its key, which is in its row's key, and without its parts, which have rows of their own.
 pub(crate) fn encode_upload(record: &UploadRecord) -> Vec<u8> {
     let writer = begin().sized(record.upload.id.as_str().as_bytes()).u64(record.part_bytes);
@@ -206,11 +239,7 @@ pub(crate) fn encode_part(part: &FinishedPart) -> Vec<u8> {
 pub(crate) fn decode_part(value: &[u8]) -> Result<FinishedPart> {
     let mut reader = open("part", value)?;
     let (number, size, etag) = (reader.u32()?, reader.u64()?, read_etag(&mut reader)?);
-    let mut checksums = Checksums::none();
-    for _ in 0..reader.u32()? {
-        let (scope, checksum) = read_checksum(&mut reader)?;
-        checksums.add(scope, checksum);
-    }
+    let checksums = read_checksums(&mut reader)?;
     let digest = reader.optional(read_digest)?;
     reader.end()?;
     Ok(FinishedPart { stored: StoredPart { number, size, etag, checksums }, digest })
@@ -295,6 +324,15 @@ fn read_checksum(reader: &mut Reader<'_>) -> Result<(Scope, Checksum)> {
     let checksum = Checksum::from_bytes(algorithm, bytes);
     let checksum = checksum.ok_or_else(|| reader.damaged(format!("a {algorithm} has another length")))?;
     Ok((parts.map_or(Scope::Whole, |parts| Scope::Composite { parts }), checksum))
+}
+
+fn read_checksums(reader: &mut Reader<'_>) -> Result<Checksums> {
+    let mut checksums = Checksums::none();
+    for _ in 0..reader.u32()? {
+        let (scope, checksum) = read_checksum(reader)?;
+        checksums.add(scope, checksum);
+    }
+    Ok(checksums)
 }
 
 fn write_digest(writer: Writer, digest: PartDigest) -> Writer {

@@ -91,6 +91,18 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    fn recorded()(key in key(), link in prop::option::of(any_bytes()), size in any::<u64>(),
+        sums in prop::collection::vec(checksum(), 0..4)) -> Recorded {
+        let kind = link.map_or(Kind::Object, |target| Kind::Symlink { target });
+        let mut checksums = Checksums::none();
+        for (scope, sum) in sums {
+            checksums.add(scope, sum);
+        }
+        Recorded { key, kind, size, checksums }
+    }
+}
+
 proptest! {
     #[test]
     fn headers_come_back(header in header()) {
@@ -118,6 +130,11 @@ proptest! {
         prop_assert_eq!(decode_failure(&encode_failure(&failure)).unwrap(), failure);
         let deletions: Vec<Deletion> = deletions.into_iter().map(|(key, size)| Deletion { key, size }).collect();
         prop_assert_eq!(decode_deletions(&encode_deletions(&deletions)).unwrap(), deletions);
+    }
+
+    #[test]
+    fn what_is_recorded_comes_back(recorded in prop::collection::vec(recorded(), 0..5)) {
+        prop_assert_eq!(decode_recorded(&encode_recorded(&recorded)).unwrap(), recorded);
     }
 
     #[test]
@@ -161,6 +178,7 @@ fn decode_all(value: &[u8]) {
     decode_count(value).ok();
     decode_failure(value).ok();
     decode_deletions(value).ok();
+    decode_recorded(value).ok();
     decode_upload(Key::try_from("key").unwrap(), value).ok();
     decode_part(value).ok();
 }
