@@ -266,6 +266,14 @@ pub(crate) struct WriteArgs {
     /// Copy through this machine where the store could copy by itself
     #[arg(long)]
     pub(super) no_server_side: bool,
+    /// Bring what would be overwritten or deleted to this place first, under its key: another directory, prefix or
+    /// directory of a volume of the same store as DST, which is made if it is not there. What lies there is never
+    /// overwritten. Within DST only with `--exclude '/PLACE/**'`
+    #[arg(long, value_name = "PLACE", conflicts_with = "watch")]
+    pub(super) backup_dir: Option<String>,
+    /// Add this to each key there, such as .2026-11-24
+    #[arg(long, value_name = "SUFFIX", requires = "backup_dir", default_value = "", hide_default_value = true)]
+    pub(super) backup_suffix: String,
     /// Make no objects for directories: they come from what is in them
     #[arg(long)]
     pub(super) no_directories: bool,

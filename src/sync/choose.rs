@@ -47,7 +47,7 @@ pub(super) fn is_of_the_moment(args: &ChooseArgs) -> bool {
 }
 
 /// The rules in order: those that were given in order, then what is excluded, then what is included and nothing else.
-fn rules(args: &ChooseArgs) -> Vec<Rule> {
+pub(super) fn rules(args: &ChooseArgs) -> Vec<Rule> {
     let excluded = args.exclude.iter().cloned().map(Rule::Exclude);
     let included = args.include.iter().cloned().map(Rule::Include);
     let others = (!args.include.is_empty()).then(|| Rule::Exclude("**".to_owned()));

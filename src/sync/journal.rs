@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use farshore_meta::engine::{EmbeddedOptions, Engine, EngineError, EngineUrl};
 use farshore_sync::journal::{EngineJournal, Journal, JournalOptions, MemoryJournal, Opened, Sharing};
-use farshore_sync::{Job, Store};
+use farshore_sync::{Backup, Job};
 
 use super::args::ReportArgs;
+use super::stores::Written;
 use crate::assembly::engine_url;
 use crate::exit::{Exit, Failure};
 
@@ -107,10 +108,10 @@ impl Kept {
     }
 
     /// Begins the job anew, whatever of it was done. Uploads of the earlier run are aborted.
-    pub(super) async fn begin_anew(&mut self, job: &Job, target: &Arc<dyn Store>) -> Result<()> {
+    pub(super) async fn begin_anew(&mut self, job: &Job, written: Written<'_>) -> Result<()> {
         let identity = job.identity();
         if self.journal().open(&identity).await? != Opened::New {
-            abort_uploads(self.journal().as_ref(), target).await?;
+            abort_uploads(self.journal().as_ref(), written).await?;
             self.forget().await?;
             self.journal().open(&identity).await?;
         }
@@ -128,9 +129,9 @@ impl Kept {
 
     /// Ends with the journal: it is forgotten if the job is done, else kept for the next run. Uploads that nothing
     /// remembers are aborted.
-    pub(super) async fn end(self, is_done: bool, target: &Arc<dyn Store>) -> Result<()> {
+    pub(super) async fn end(self, is_done: bool, written: Written<'_>) -> Result<()> {
         match self {
-            Self::InMemory(journal) => abort_uploads(journal.as_ref(), target).await,
+            Self::InMemory(journal) => abort_uploads(journal.as_ref(), written).await,
             Self::InEngine { journal, own, .. } => {
                 if is_done {
                     journal.forget_job().await?;
@@ -165,14 +166,18 @@ fn rest_of(own: &Path) -> PathBuf {
     own.with_extension("done")
 }
 
-async fn abort_uploads(journal: &dyn Journal, target: &Arc<dyn Store>) -> Result<()> {
+async fn abort_uploads(journal: &dyn Journal, written: Written<'_>) -> Result<()> {
     loop {
         let records = journal.uploads(None, UPLOADS).await?;
         if records.is_empty() {
             return Ok(());
         }
         for record in records {
-            if let Err(error) = record.upload.abort_at(target.as_ref()).await {
+            let aborted = match written.backup.zip(Backup::upload_at(&record.upload)) {
+                Some((backup, upload)) => upload.abort_at(backup.place.as_ref()).await,
+                None => record.upload.abort_at(written.target.as_ref()).await,
+            };
+            if let Err(error) = aborted {
                 tracing::warn!(key = %record.upload.key, %error, "an upload in parts was left open at the target");
             }
             journal.end_upload(&record.upload).await?;
@@ -251,7 +256,7 @@ fn refuse_within(path: &Path, directories: &[PathBuf]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use farshore_sync::store::{Body, MemoryStore, PutRequest};
-    use farshore_sync::{JobOptions, Key, Silent};
+    use farshore_sync::{JobOptions, Key, Silent, Store};
 
     use super::*;
 
@@ -286,7 +291,7 @@ mod tests {
             if killed {
                 kept.in_engine().unwrap().close().await.unwrap();
             } else {
-                kept.end(true, &target).await.unwrap();
+                kept.end(true, Written { target: &target, backup: None }).await.unwrap();
             }
         }
     }

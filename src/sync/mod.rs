@@ -5,6 +5,7 @@
 //! `watch.rs`, which goes on after the first pass.
 
 mod args;
+mod backup;
 mod choose;
 mod clouds;
 mod coordinator;

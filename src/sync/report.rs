@@ -75,6 +75,7 @@ impl<'a> Line<'a> {
         let (word, reason, error, server_side) = match &outcome.what {
             What::Copied { reason, server_side } => ("copied", Some(reason_word(*reason)), None, *server_side),
             What::Updated => ("updated", None, None, false),
+            What::BackedUp => ("backed-up", None, None, false),
             What::Deleted => ("deleted", None, None, false),
             What::Vanished => ("vanished", None, None, false),
             What::Conflict(_) => ("conflict", Some("symlink-not-held"), None, false),

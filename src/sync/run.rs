@@ -12,10 +12,10 @@ use super::coordinator::Shared;
 use super::journal::Kept;
 use super::progress::{Print, Progress};
 use super::report::Report;
-use super::stores::{self, Absent, Sides};
+use super::stores::{self, Absent, Sides, Written};
 use super::summary::{Told, differences, ending, ending_of_check};
 use super::watch::{self, Failures};
-use super::{choose, manifest, options};
+use super::{backup, choose, manifest, options};
 use crate::exit::{Exit, Failure};
 use crate::metrics;
 use crate::output::say;
@@ -32,7 +32,11 @@ pub(crate) async fn sync(args: &SyncArgs) -> Result<()> {
         return Err(Failure::error(Exit::Usage, "--workers 0 leaves all work to others: give --coordinator ADDR too"));
     }
     let local = LocalOptions { durability, sweep: !args.dry_run, ..LocalOptions::default() };
-    let sides = until(stores::open(&args.sides, absent, local), &mut signals).await?;
+    let mut sides = until(stores::open(&args.sides, absent, local), &mut signals).await?;
+    match until(backup::open(args, &sides, absent), &mut signals).await {
+        Ok(backup) => sides.backup = backup,
+        Err(error) => return sides.close().await.and(Err(error)),
+    }
     let outcome = match args.watch {
         Some(every) => watch::watch(args, &sides, every, &mut signals).await,
         None => sync_once(args, &sides, options, moment, &mut signals).await,
@@ -52,6 +56,9 @@ async fn sync_once(
     let mut job = Job::new(Arc::clone(&sides.source), Arc::clone(&sides.target), options);
     if let Some(path) = &args.report.manifest {
         job = job.with_manifest(manifest::file(path, sides, &args.sides.access, range)?);
+    }
+    if let Some(backup) = &sides.backup {
+        job = job.with_backup(backup.clone());
     }
     let lease = args.share.coordinator.as_ref().map(|_| args.share.lease);
     if lease.is_some() {
@@ -97,7 +104,7 @@ impl Pass {
             None => progress.clone(),
         };
         let running = Running { kept, progress: &progress, observer, shared };
-        let summary = running.run(&job, &sides.target, signals).await;
+        let summary = running.run(&job, sides.written(), signals).await;
         measured.abort();
         let summary = summary?;
         let told = told([&sides.source, &sides.target], &summary, &progress);
@@ -151,7 +158,7 @@ pub(super) async fn compare(
     let progress = Arc::new(Progress::new(print, report));
     let (kept, observer) = (Kept::in_memory()?, progress.clone());
     let running = Running { kept, progress: &progress, observer, shared: None };
-    let summary = running.run(job, target, signals).await?;
+    let summary = running.run(job, Written { target, backup: None }, signals).await?;
     let told = told([source, target], &summary, &progress);
     if args.json {
         say(&told.json(true));
@@ -183,7 +190,7 @@ struct Running<'a> {
 
 impl Running<'_> {
     /// Runs the job until its end or until a signal comes. A job that ends early leaves its journal.
-    async fn run(self, job: &Job, target: &Arc<dyn Store>, signals: &mut EndSignals) -> Result<Summary> {
+    async fn run(self, job: &Job, written: Written<'_>, signals: &mut EndSignals) -> Result<Summary> {
         let Self { kept, progress, observer, shared } = self;
         let shown = progress.show();
         let ended = tokio::select! {
@@ -198,7 +205,7 @@ impl Running<'_> {
         shown.abort();
         let reported = progress.finish();
         let is_done = matches!(&ended, Some(Ok(summary)) if summary.complete);
-        kept.end(is_done, target).await?;
+        kept.end(is_done, written).await?;
         let summary = ended.ok_or_else(interrupted)??;
         reported.map(|()| summary)
     }

@@ -1,6 +1,7 @@
 //! Opens both sides, each with what it takes for it to be safe: a source that answers, a target that is not in it.
 
 use std::any::Any;
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use farshore_sync::store::volume::VolumeStore;
 use farshore_sync::store::{
     EscapingStore, ListRequest, LocalOptions, LocalStore, MemoryStore, Origins, PosixStore, Scheme, StoreAddress,
 };
-use farshore_sync::{AttributeKind, KeyRange, Remedy, Store, StoreError, TimeForm};
+use farshore_sync::{AttributeKind, Backup, KeyRange, Remedy, Store, StoreError, TimeForm};
 
 use super::args::{AccessArgs, KeysArg, SidesArgs};
 use super::clouds::Cloud;
@@ -33,6 +34,11 @@ pub(super) struct Sides {
     pub(super) volumes: Volumes,
     /// The directory whose keys the source's are, if that is a volume.
     pub(super) source_root: Option<Ino>,
+    /// Where what is overwritten or deleted goes first.
+    pub(super) backup: Option<Backup>,
+    /// Where both are, and the target without what the other side makes of it.
+    pub(super) places: [Place; 2],
+    pub(super) bare_target: Arc<dyn Store>,
 }
 
 impl Sides {
@@ -40,6 +46,23 @@ impl Sides {
     pub(super) async fn close(self) -> Result<()> {
         self.volumes.close().await
     }
+
+    /// What a job writes to.
+    pub(super) fn written(&self) -> Written<'_> {
+        Written { target: &self.target, backup: self.backup.as_ref() }
+    }
+}
+
+/// The stores in which a job may leave uploads.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Written<'s> {
+    pub(super) target: &'s Arc<dyn Store>,
+    pub(super) backup: Option<&'s Backup>,
+}
+
+fn has_files(store: &Arc<dyn Store>) -> bool {
+    let can = store.capabilities();
+    can.holds.has(AttributeKind::Mode) && can.posix_in_metadata.is_none()
 }
 
 /// What is done about a target that is not there.
@@ -55,7 +78,7 @@ pub(super) enum Absent {
 
 /// Where a side is, before it is opened.
 #[derive(Debug)]
-enum Place {
+pub(super) enum Place {
     Directory(PathBuf),
     Cloud(Cloud),
     Volume(VolumePlace),
@@ -63,23 +86,23 @@ enum Place {
 
 /// Opens both, and asks those that are elsewhere whether they answer: better told at once than after many retries.
 pub(super) async fn open(args: &SidesArgs, absent: Absent, local: LocalOptions) -> Result<Sides> {
-    let source = Place::of(&args.source, "SOURCE", args.access.source_profile.as_deref())?;
-    let target = Place::of(&args.target, "TARGET", args.access.target_profile.as_deref())?;
-    let (source, target) = (source.there()?, target.prepared(absent)?);
-    source.refuse_overlap(&target)?;
+    let source_place = Place::of(&args.source, "SOURCE", args.access.source_profile.as_deref())?;
+    let target_place = Place::of(&args.target, "TARGET", args.access.target_profile.as_deref())?;
+    let (source_place, target_place) = (source_place.there()?, target_place.prepared(absent)?);
+    source_place.refuse_overlap(&target_place)?;
     let use_as = match absent {
         Absent::Make => Use::Write,
         Absent::Empty => Use::Look,
         Absent::Error => Use::Read,
     };
-    let volumes = Volumes::open(source.volume(), target.volume(), use_as).await?;
+    let volumes = Volumes::open(source_place.volume(), target_place.volume(), use_as).await?;
     let opened = async {
-        source.refuse_within(volumes.source(), &args.target)?;
-        target.refuse_within(volumes.target(), &args.source)?;
+        source_place.refuse_within(volumes.source(), &args.target)?;
+        target_place.refuse_within(volumes.target(), &args.source)?;
         let reading = LocalOptions { sweep: false, ..local };
-        let local = LocalOptions { origins: origins(args, &source, local), ..local };
-        let from = source.open(reading, volumes.source(), Use::Read).await?;
-        let to = target.open(local, volumes.target(), use_as).await?;
+        let local = LocalOptions { origins: origins(args, &source_place, local), ..local };
+        let from = source_place.open(reading, volumes.source(), Use::Read).await?;
+        let to = target_place.open(local, volumes.target(), use_as).await?;
         if use_as != Use::Read && !to.capabilities().writable {
             let message = format!("{} is only for reading; a mirror is written to by its primary", to.name());
             return Err(Failure::error(Exit::Usage, message));
@@ -91,11 +114,20 @@ pub(super) async fn open(args: &SidesArgs, absent: Absent, local: LocalOptions) 
         Ok(stores) => stores,
         Err(error) => return volumes.close().await.and(Err(error)),
     };
-    let directories = [&source, &target].into_iter().filter_map(Place::directory).collect();
+    let directories = [&source_place, &target_place].into_iter().filter_map(Place::directory).collect();
     let source: &dyn Any = from.as_ref();
     let source_root = source.downcast_ref::<VolumeStore>().map(VolumeStore::root);
-    let (source, target) = (between(&from, &to, args), between(&to, &from, args));
-    Ok(Sides { source, target, directories, volumes, source_root })
+    let (from_store, to_store) = (between(&from, &to, &args.access), between(&to, &from, &args.access));
+    Ok(Sides {
+        source: from_store,
+        target: to_store,
+        directories,
+        volumes,
+        source_root,
+        backup: None,
+        places: [source_place, target_place],
+        bare_target: to,
+    })
 }
 
 /// What a target's files remember of a source's objects: their metadata tell more than is listed.
@@ -141,11 +173,10 @@ pub(super) async fn open_alone(place: &str, access: &AccessArgs, object_keys: bo
 
 /// The store as it is used beside the other one: where one has files and the other objects, each holds what it could not
 /// hold by itself.
-fn between(store: &Arc<dyn Store>, other: &Arc<dyn Store>, args: &SidesArgs) -> Arc<dyn Store> {
-    let has_files = |store: &Arc<dyn Store>| store.capabilities().holds.has(AttributeKind::Mode);
+pub(super) fn between(store: &Arc<dyn Store>, other: &Arc<dyn Store>, access: &AccessArgs) -> Arc<dyn Store> {
     match (has_files(store), has_files(other)) {
-        (true, false) if args.access.keys == KeysArg::Escape => Arc::new(EscapingStore::over(Arc::clone(store))),
-        (false, true) if !args.access.no_posix => with_posix(store),
+        (true, false) if access.keys == KeysArg::Escape => Arc::new(EscapingStore::over(Arc::clone(store))),
+        (false, true) if !access.no_posix => with_posix(store),
         _ => Arc::clone(store),
     }
 }
@@ -180,7 +211,7 @@ async fn reach(store: &Arc<dyn Store>) -> farshore_sync::Result<()> {
 
 impl Place {
     /// Reads SRC or DST; `side` is what the variables of that side alone begin with.
-    fn of(text: &str, side: &str, profile: Option<&str>) -> Result<Self> {
+    pub(super) fn of(text: &str, side: &str, profile: Option<&str>) -> Result<Self> {
         let address: StoreAddress = text.parse()?;
         match address.scheme {
             Scheme::File => Ok(Self::Directory(address.directory().context("a directory has a path")?)),
@@ -199,7 +230,7 @@ impl Place {
         Err(gone(&path, "it is no directory; name the directory above it"))
     }
 
-    fn prepared(self, absent: Absent) -> Result<Self> {
+    pub(super) fn prepared(self, absent: Absent) -> Result<Self> {
         match (&self, absent) {
             (Self::Directory(path), Absent::Make) => {
                 make(path)?;
@@ -213,20 +244,21 @@ impl Place {
     }
 
     /// A side within the other would be copied into itself, or deleted for not being in itself.
-    fn refuse_overlap(&self, target: &Self) -> Result<()> {
-        let (from, to, overlap) = match (self, target) {
-            (Self::Directory(from), Self::Directory(to)) => {
-                let overlap = from.starts_with(to) || to.starts_with(from);
-                (from.display().to_string(), to.display().to_string(), overlap)
-            }
-            (Self::Cloud(from), Self::Cloud(to)) => (from.to_string(), to.to_string(), from.overlaps(to)),
-            (Self::Volume(from), Self::Volume(to)) => (from.name(), to.name(), from.overlaps(to)),
-            _ => return Ok(()),
-        };
-        if !overlap {
+    pub(super) fn refuse_overlap(&self, target: &Self) -> Result<()> {
+        if !self.overlaps(target) {
             return Ok(());
         }
-        Err(Failure::error(Exit::Usage, format!("{from} and {to} overlap; choose sides that do not")))
+        Err(Failure::error(Exit::Usage, format!("{self} and {target} overlap; choose sides that do not")))
+    }
+
+    /// Whether what is in one may be in the other.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Directory(one), Self::Directory(other)) => one.starts_with(other) || other.starts_with(one),
+            (Self::Cloud(one), Self::Cloud(other)) => one.overlaps(other),
+            (Self::Volume(one), Self::Volume(other)) => one.overlaps(other),
+            _ => false,
+        }
     }
 
     /// A volume must not keep its data in the other side.
@@ -249,7 +281,12 @@ impl Place {
         if let Self::Volume(place) = self { Some(place) } else { None }
     }
 
-    async fn open(&self, local: LocalOptions, served: Option<&Served>, use_as: Use) -> Result<Arc<dyn Store>> {
+    pub(super) async fn open(
+        &self,
+        local: LocalOptions,
+        served: Option<&Served>,
+        use_as: Use,
+    ) -> Result<Arc<dyn Store>> {
         Ok(match (self, served) {
             (Self::Directory(path), _) if path.exists() => Arc::new(LocalStore::open(path, local)?),
             // What a dry run would make.
@@ -261,6 +298,16 @@ impl Place {
             },
             (Self::Volume(place), None) => anyhow::bail!("{} was not opened", place.name()),
         })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path) => path.display().fmt(f),
+            Self::Cloud(cloud) => cloud.fmt(f),
+            Self::Volume(place) => f.write_str(&place.name()),
+        }
     }
 }
 

@@ -40,6 +40,7 @@ impl Told<'_> {
             }
         };
         line(counts.copied_server_side, "of these copied by the store itself");
+        line(counts.backed_up, &format!("{would}brought to the place for backups first"));
         line(counts.updated, &format!("{would}given other attributes, with the same contents"));
         line(counts.skipped, "left alone, for they were equal or to be left");
         line(counts.filtered, "not chosen");

@@ -123,6 +123,11 @@ impl VolumePlace {
         if let EngineUrl::Embedded { path } = &self.meta { Some(path) } else { None }
     }
 
+    /// Whether both are of one volume that is not followed.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        self.meta == other.meta && self.upstream.is_none() && other.upstream.is_none()
+    }
+
     /// Whether one directory lies within the other.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         let within = |path: &[u8]| [path.strip_suffix(b"/").unwrap_or(path), b"/"].concat();

@@ -160,7 +160,7 @@ impl<'a> Follow<'a> {
         let begun = match self.record.get().await? {
             Some(Place::Begun(position)) if goes_on => position,
             _ => {
-                kept.begin_anew(&job, &self.sides.target).await?;
+                kept.begin_anew(&job, self.sides.written()).await?;
                 let position = self.served.region.state().await?.position;
                 self.record.put(&Place::Begun(position)).await?;
                 position
@@ -255,7 +255,7 @@ impl<'a> Follow<'a> {
         let part_of = Some(self.whole(target_entries).await?);
         let job = Job::new(source, target, JobOptions { part_of, ..options::of_sync(self.args, SystemTime::now())? });
         let mut kept = Kept::open_part(&self.args.report, &job, &self.sides.directories).await?;
-        kept.begin_anew(&job, &self.sides.target).await?;
+        kept.begin_anew(&job, self.sides.written()).await?;
         let failures = Arc::new(Failures::default());
         let pass =
             Pass { job, kept, appends: self.appends, failures: Some(Arc::clone(&failures)), moment: SystemTime::now() };

@@ -15,9 +15,9 @@ use tokio::sync::watch;
 
 use super::args::{FsyncArg, SyncArgs, SyncWorkerArgs};
 use super::coordinator::token;
-use super::options;
 use super::progress::Progress;
 use super::stores::{self, Absent};
+use super::{backup, options};
 use crate::cli::{Cli, Command};
 use crate::exit::{Exit, Failure};
 use crate::metrics;
@@ -147,7 +147,12 @@ async fn job_of(args: &SyncWorkerArgs, description: &Description, seed: u64) -> 
     let durability = if told.write.fsync == FsyncArg::Each { Durability::Each } else { Durability::AtFlush };
     let local = LocalOptions { durability, ..LocalOptions::default() };
     let sides = stores::open(&told.sides, Absent::Error, local).await?;
-    Ok(Job::new(sides.source, sides.target, options))
+    let backup = backup::open(&told, &sides, Absent::Make).await?;
+    let job = Job::new(sides.source, sides.target, options);
+    Ok(match backup {
+        Some(backup) => job.with_backup(backup),
+        None => job,
+    })
 }
 
 /// The coordinator's command, with its files and sides as they are found here.

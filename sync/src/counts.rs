@@ -51,6 +51,8 @@ counts! {
     copied_bytes,
     /// Of the copied, those that the store copied by itself.
     copied_server_side,
+    /// Objects brought to the place for backups before they were overwritten or deleted.
+    backed_up,
     /// Entries whose attributes alone were changed.
     updated,
     /// Entries that the policy leaves to a person, such as a newer target.

@@ -45,7 +45,7 @@ mod waiting;
 pub use allowance::{Allowance, Amounts};
 pub use attributes::{AttributeKind, AttributeSet, Attributes, ContentHeaders, Posix};
 pub use checksum::{Agreement, Algorithm, Checksum, Checksums, Scope};
-pub use copy::{CopyOptions, Verify};
+pub use copy::{Backup, CopyOptions, Verify};
 pub use counts::Counts;
 pub use digest::{Extra, Hasher, PartDigest, checksum_of, combine};
 pub use entry::{Access, ETag, Entry, FileId, Identity, Kind, Object, VersionId};

@@ -29,6 +29,8 @@ pub enum What {
     },
     /// Its attributes were changed, or are to be changed in a dry run.
     Updated,
+    /// Brought to the place for backups, or to be brought there in a dry run, before it is overwritten or deleted.
+    BackedUp,
     /// Deleted, or to be deleted in a dry run.
     Deleted,
     /// Gone from the source when it was to be copied.

@@ -131,7 +131,7 @@ impl Copier {
             }
             // Attributes that cannot be set by themselves come with a copy.
             Ok(None) | Err(StoreError::Unsupported { .. } | StoreError::Changed { .. }) => {
-                Ok(match self.copy(source).await? {
+                Ok(match self.copy(source, true).await? {
                     // What has no bytes was only put again to get them.
                     Copied::Done { counts, server_side, recorded } if counts.copied_bytes == 0 => {
                         Copied::Done { counts: Counts { updated: 1, copied: 0, ..counts }, server_side, recorded }

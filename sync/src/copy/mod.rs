@@ -1,6 +1,7 @@
 //! Copying single objects: whole or in parts, through here or server-side, each byte checksummed on its way and
 //! against what both stores say. An object is called copied only after that.
 
+mod backup;
 mod buffers;
 mod checked;
 mod links;
@@ -12,6 +13,8 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+pub use self::backup::Backup;
+pub(crate) use self::backup::Backups;
 use self::buffers::Buffers;
 use self::checked::Checked;
 use self::links::Links;
@@ -29,7 +32,7 @@ use crate::limits::{
 };
 use crate::manifest::Recorded;
 use crate::origin::Origin;
-use crate::outcome::Observer;
+use crate::outcome::{Observer, Outcome, What};
 use crate::pace::Pace;
 use crate::parts::Cut;
 use crate::retry::{Dice, RetryPolicy, retry};
@@ -73,6 +76,10 @@ pub(crate) struct Copier {
     pub(crate) target_pace: Arc<Pace>,
     pub(crate) options: CopyOptions,
     pub(crate) dice: Dice,
+    /// Where what is overwritten goes first.
+    pub(crate) backups: Option<Box<Backups>>,
+    /// What is added to each key at the target.
+    suffix: Vec<u8>,
     memory: Arc<Semaphore>,
     buffers: Buffers,
     links: Links,
@@ -118,7 +125,14 @@ pub(crate) struct Ends {
 }
 
 impl Copier {
-    pub(crate) fn new(ends: Ends, options: CopyOptions, seed: u64) -> Self {
+    pub(crate) fn new(ends: Ends, options: CopyOptions, seed: u64, backup: Option<&Backup>) -> Self {
+        let memory = Arc::new(Semaphore::new(COPY_MEMORY_BYTES));
+        let backups = backup.map(|backup| Box::new(Backups::new(backup, &ends, &options, seed, &memory)));
+        Self { backups, memory, ..Self::named(ends, options, seed, b"") }
+    }
+
+    /// One whose copies have more at the end of their keys.
+    fn named(ends: Ends, options: CopyOptions, seed: u64, suffix: &[u8]) -> Self {
         let Ends { source, target, journal, observer, source_pace, target_pace } = ends;
         Self {
             source,
@@ -129,14 +143,31 @@ impl Copier {
             target_pace,
             options,
             dice: Dice::new(seed),
+            backups: None,
+            suffix: suffix.to_vec(),
             memory: Arc::new(Semaphore::new(COPY_MEMORY_BYTES)),
             buffers: Buffers::default(),
             links: Links::default(),
         }
     }
 
-    /// Copies an object, again if it changes meanwhile.
-    pub(crate) async fn copy(&self, entry: &Entry) -> Result<Copied> {
+    /// Copies an object, again if it changes meanwhile. What it replaces is brought to safety first.
+    pub(crate) async fn copy(&self, entry: &Entry, replaces: bool) -> Result<Copied> {
+        let kept = match self.backups.as_ref().filter(|_| replaces) {
+            Some(backups) => backups.keep(&entry.key).await?,
+            None => None,
+        };
+        if let Some(size) = kept {
+            self.observer.outcome(&Outcome { key: entry.key.clone(), size, what: What::BackedUp });
+        }
+        let mut copied = self.copy_anew(entry).await?;
+        if let Copied::Done { counts, .. } = &mut copied {
+            counts.backed_up += u64::from(kept.is_some());
+        }
+        Ok(copied)
+    }
+
+    async fn copy_anew(&self, entry: &Entry) -> Result<Copied> {
         let mut entry = entry.clone();
         for _ in 0..LOOKS_AGAIN {
             let attempt = || async {
@@ -283,6 +314,10 @@ impl Copier {
     fn request_of(&self, object: &Object) -> PutRequest {
         let mut request = PutRequest::copy_of(object);
         request.origin = self.origin_of(object);
+        if !self.suffix.is_empty() {
+            let name = [request.key.as_bytes(), &self.suffix].concat();
+            request.key = Key::new(name).expect("whoever adds a suffix has looked at the length");
+        }
         let kept = self.options.keep;
         if !kept.has(AttributeKind::UserMetadata) {
             request.attributes.user.clear();

@@ -4,7 +4,7 @@
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::checked::Checked;
-use super::{Copied, Copier, journal_error, known};
+use super::{Backup, Copied, Copier, journal_error, known};
 use crate::checksum::{Agreement, Checksums};
 use crate::digest::{Hasher, PartDigest, combine};
 use crate::entry::Entry;
@@ -58,7 +58,9 @@ impl Copier {
 
     /// The upload that the journal knows, if it is of this very state and cut; else a new one.
     async fn resume_or_begin(&self, entry: &Entry, cut: Cut, request: &PutRequest) -> Result<UploadRecord> {
-        let noted = self.journal.upload_of(&entry.key).await.map_err(|error| journal_error(&entry.key, &error))?;
+        let noted = self.journal.upload_of(&request.key).await.map_err(|error| journal_error(&entry.key, &error))?;
+        // One of a backup of this key is gone on with where backups are made.
+        let noted = noted.filter(|record| Backup::upload_at(&record.upload).is_none());
         match noted {
             Some(record)
                 if record.identity == entry.identity()
@@ -71,7 +73,7 @@ impl Copier {
             None => {}
         }
         // Noted before it begins, so that one whose name is never heard is found and aborted.
-        let unnamed = Upload::unnamed(entry.key.clone());
+        let unnamed = Upload::unnamed(request.key.clone());
         let to_begin = UploadRecord {
             upload: unnamed.clone(),
             identity: entry.identity(),
@@ -81,7 +83,7 @@ impl Copier {
         self.journal.begin_upload(&to_begin).await.map_err(|error| journal_error(&entry.key, &error))?;
         self.target_pace.request().await;
         let id = self.target.begin_multipart(request).await?;
-        let upload = Upload { key: entry.key.clone(), id };
+        let upload = Upload { key: request.key.clone(), id };
         let record = UploadRecord { upload, ..to_begin };
         self.journal.begin_upload(&record).await.map_err(|error| journal_error(&entry.key, &error))?;
         self.end_upload(&unnamed).await?;

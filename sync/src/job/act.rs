@@ -55,7 +55,7 @@ pub(super) async fn act(
     match decision {
         Decision::Copy(entry, reason) => {
             copier.observer.planned(entry.size);
-            let copied = copier.copy(&entry).await;
+            let copied = copier.copy(&entry, reason != CopyReason::New).await;
             (entry, Some(reason), copied.map(Some))
         }
         Decision::UpdateMetadata(source, target) => {
@@ -121,7 +121,11 @@ async fn act_on_look(
             return (source, None, updated.map(Some));
         }
         Ok(Looked::Different(reason)) if dry_run => {
-            let counts = Counts { copied: 1, copied_bytes: source.size, ..Counts::default() };
+            let backed_up = u64::from(copier.backups.is_some());
+            if backed_up > 0 {
+                tell(copier, target, What::BackedUp);
+            }
+            let counts = Counts { copied: 1, copied_bytes: source.size, backed_up, ..Counts::default() };
             return (source, Some(reason), planned(counts));
         }
         Ok(Looked::Different(reason)) => reason,
@@ -129,7 +133,7 @@ async fn act_on_look(
         Err(StoreError::Missing { .. } | StoreError::Changed { .. }) if !dry_run => CopyReason::Contents,
         Err(error) => return (source, Some(CopyReason::Contents), Err(error)),
     };
-    let copied = copier.copy(&source).await;
+    let copied = copier.copy(&source, true).await;
     (source, Some(reason), copied.map(Some))
 }
 

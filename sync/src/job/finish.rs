@@ -4,6 +4,7 @@ use futures::future::FutureExt;
 use futures::stream::{self, StreamExt};
 
 use crate::attributes::AttributeSet;
+use crate::copy::Backup;
 use crate::counts::Counts;
 use crate::error::{Result as StoreResult, StoreError};
 use crate::gate::{Closed, ListingFacts, may_delete};
@@ -67,6 +68,9 @@ async fn delete_if_allowed(
         let Some(lowest) = batch.last().map(|deletion| deletion.key.clone()) else { return Ok(None) };
         if context.options.dry_run {
             for deletion in &batch {
+                if context.copier.backups.is_some() && !deletion.key.is_directory_name() {
+                    tell(context, deletion, What::BackedUp);
+                }
                 tell(context, deletion, What::Deleted);
             }
             before = Some(lowest);
@@ -80,6 +84,8 @@ async fn delete_if_allowed(
 async fn delete_batch(context: &Context, batch: &[Deletion]) -> Result<Counts, JobError> {
     let copier = &context.copier;
     let (gone, mut counts) = confirm_gone(context, batch).await?;
+    let (gone, more) = back_up(context, gone).await;
+    counts += more;
     let keys: Vec<_> = gone.iter().map(|deletion| deletion.key.clone()).collect();
     if keys.is_empty() {
         return Ok(counts);
@@ -97,6 +103,26 @@ async fn delete_batch(context: &Context, batch: &[Deletion]) -> Result<Counts, J
         counts += account(context, deletion, outcome);
     }
     Ok(counts)
+}
+
+/// Those that are in safety, if there is a place for backups.
+async fn back_up<'a>(context: &Context, gone: Vec<&'a Deletion>) -> (Vec<&'a Deletion>, Counts) {
+    let Some(backups) = &context.copier.backups else { return (gone, Counts::default()) };
+    let keeps = gone.into_iter().map(|deletion| async move { (deletion, backups.keep(&deletion.key).await) }.boxed());
+    let kept: Vec<_> = stream::iter(keeps).buffered(CONFIRMED_AT_ONCE).collect().await;
+    let (mut safe, mut counts) = (Vec::new(), Counts::default());
+    for (deletion, kept) in kept {
+        match kept {
+            Ok(Some(_)) => {
+                counts.backed_up += 1;
+                tell(context, deletion, What::BackedUp);
+                safe.push(deletion);
+            }
+            Ok(None) => safe.push(deletion),
+            Err(error) => counts += account(context, deletion, Err(error)),
+        }
+    }
+    (safe, counts)
 }
 
 /// Those that the source does not have, by its own word for each key: a listing that ends early and says that it is
@@ -166,7 +192,11 @@ async fn abort_strays(context: &Context, journal: &dyn Journal) -> Result<(), Jo
             return Ok(());
         }
         for stray in strays {
-            context.copier.retry(|| async { context.copier.abort(&stray.upload).await }).await?;
+            let copier = &context.copier;
+            match copier.backups.as_ref().zip(Backup::upload_at(&stray.upload)) {
+                Some((backups, upload)) => copier.retry(|| async { backups.abort(&upload).await }).await?,
+                None => copier.retry(|| async { copier.abort(&stray.upload).await }).await?,
+            }
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use self::worker::Worker;
 use crate::allowance::{Allowance, Amounts};
-use crate::copy::{Copier, CopyOptions, Ends};
+use crate::copy::{Backup, Copier, CopyOptions, Ends};
 use crate::counts::Counts;
 use crate::error::StoreError;
 use crate::filter::Filter;
@@ -83,6 +83,8 @@ pub struct Job {
     allowance: Option<Arc<Allowance>>,
     /// Where the manifest is to be, for the one who ends the job.
     manifest: Option<Arc<ManifestFile>>,
+    /// Where what is overwritten or deleted goes first.
+    backup: Option<Backup>,
 }
 
 /// How a job ended.
@@ -173,7 +175,7 @@ impl Summary {
 impl Job {
     /// A job from one store to another.
     pub fn new(source: Arc<dyn Store>, target: Arc<dyn Store>, options: JobOptions) -> Self {
-        Self { source, target, options, allowance: None, manifest: None }
+        Self { source, target, options, allowance: None, manifest: None, backup: None }
     }
 
     /// The same with limits that are shared with other processes: what may be used of them comes out of an allowance.
@@ -186,6 +188,12 @@ impl Job {
     #[must_use]
     pub fn with_manifest(self, file: ManifestFile) -> Self {
         Self { manifest: Some(Arc::new(file)), ..self }
+    }
+
+    /// The same with a place to which what is overwritten or deleted goes first.
+    #[must_use]
+    pub fn with_backup(self, backup: Backup) -> Self {
+        Self { backup: Some(backup), ..self }
     }
 
     /// The limits of bytes and requests a second.
@@ -221,6 +229,10 @@ impl Job {
         // What an earlier run did not record is missing, so a job that records is another one.
         let all = match manifest {
             Some(ManifestOptions { reads }) => format!("{all} a manifest, read {reads}"),
+            None => all,
+        };
+        let all = match &self.backup {
+            Some(Backup { place, suffix, .. }) => format!("{all} backups in {} with {suffix:?}", place.name()),
             None => all,
         };
         JobIdentity { fingerprint: *blake3::hash(all.as_bytes()).as_bytes(), description, range: range.clone() }
@@ -278,7 +290,7 @@ impl Job {
             target_pace: self.pace(self.options.target_pace, Side::Target),
         };
         let copy = CopyOptions { blake3: self.options.manifest.is_some(), ..self.options.copy.clone() };
-        let copier = Arc::new(Copier::new(ends, copy, self.options.seed));
+        let copier = Arc::new(Copier::new(ends, copy, self.options.seed, self.backup.as_ref()));
         let threads = copier.disk_calls().map(|calls| calls.min(self.options.target_pace.most_at_once));
         let waiting = threads.map(WaitingThreads::start);
         Context {
@@ -346,6 +358,8 @@ impl Context {
     }
 }
 
+#[cfg(test)]
+mod backup_tests;
 #[cfg(test)]
 mod origin_tests;
 #[cfg(test)]

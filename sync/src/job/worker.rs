@@ -25,7 +25,8 @@ use crate::limits::{
 use crate::manifest::Recorded;
 use crate::merge::{Merge, Pair, Side, Step};
 use crate::outcome::What;
-use crate::plan::{Decision, decide};
+use crate::plan::{CopyReason, Decision, decide};
+use crate::verdict::is_directory;
 
 /// One of a job's workers.
 pub(super) struct Worker {
@@ -242,6 +243,9 @@ impl RangeWork {
             Decision::Delete(entry) => {
                 ended.counts.deletions_planned += 1;
                 ended.counts.deletion_bytes_planned += entry.size;
+                if dry_run && self.backs_up() && !is_directory(&entry) {
+                    ended.counts.backed_up += 1;
+                }
                 ended.deletion = Some(Deletion { key: entry.key, size: entry.size });
                 self.frontier.end(ticket, ended);
             }
@@ -253,6 +257,10 @@ impl RangeWork {
             Decision::Copy(entry, reason) if dry_run => {
                 ended.counts.copied += 1;
                 ended.counts.copied_bytes += entry.size;
+                if reason != CopyReason::New && self.backs_up() && !is_directory(&entry) {
+                    ended.counts.backed_up += 1;
+                    self.tell(&entry, What::BackedUp);
+                }
                 self.tell(&entry, What::Copied { reason, server_side: false });
                 self.frontier.end(ticket, ended);
             }
@@ -297,6 +305,10 @@ impl RangeWork {
             }
             _ => self.copies.spawn(act),
         };
+    }
+
+    fn backs_up(&self) -> bool {
+        self.context.copier.backups.is_some()
     }
 
     fn tell(&self, entry: &Entry, what: What) {

@@ -22,6 +22,7 @@
 //! - Several uploads of one key may be under way, when workers took over from each other. `upload_of` gives the one
 //!   that was begun last; all stay in `uploads` until they are ended, so none is forgotten in the store.
 
+mod backup;
 mod codec;
 #[cfg(any(test, feature = "contract"))]
 #[expect(clippy::unwrap_used, reason = "the suite panics at the first thing that is not as it must be")]
@@ -41,6 +42,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use thiserror::Error;
 
+pub(crate) use backup::BackupUploads;
 pub use engine::{Clock, EngineJournal, JournalOptions, Ranges, Sharing};
 pub(crate) use engine::{
     decode_deletions, decode_failure, decode_part, decode_recorded, decode_upload, encode_deletions, encode_failure,

@@ -196,6 +196,13 @@ pub trait Store: Any + Send + Sync + Debug {
         Err(self.cannot(format!("link {new}")))
     }
 
+    /// Gives an object of another store a name here too, if both can be names of one file: no byte is copied. Nothing that
+    /// is here is replaced: `Changed`. `Unsupported` says that it is to be copied instead.
+    async fn adopt(&self, source: &dyn Store, existing: &Key, new: &Key) -> Result<()> {
+        let _ = (source, existing);
+        Err(self.cannot(format!("adopt {new}")))
+    }
+
     /// Changes an object's attributes and leaves its bytes alone. The identity is that of the object before.
     async fn set_attributes(&self, key: &Key, identity: &Identity, attributes: &Attributes) -> Result<Stored> {
         let _ = (identity, attributes);

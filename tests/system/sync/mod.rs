@@ -4,6 +4,7 @@
 
 mod attributes;
 mod azure;
+mod backup;
 mod choosing;
 mod compare;
 mod deletion;

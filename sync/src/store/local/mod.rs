@@ -11,6 +11,7 @@ mod upload;
 mod walk;
 mod writing;
 
+use std::any::Any;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
@@ -354,6 +355,14 @@ impl Store for LocalStore {
     async fn link(&self, existing: &Key, new: &Key) -> Result<()> {
         let (existing, new, options) = (existing.clone(), new.clone(), self.options);
         self.blocking(move |root| writing::link(root, options, &existing, &new)).await
+    }
+
+    async fn adopt(&self, source: &dyn Store, existing: &Key, new: &Key) -> Result<()> {
+        let Some(other) = (source as &dyn Any).downcast_ref::<Self>().map(|other| Arc::clone(&other.root)) else {
+            return Err(self.cannot(format!("adopt {new}")));
+        };
+        let (existing, new, options) = (existing.clone(), new.clone(), self.options);
+        self.blocking(move |root| writing::adopt(root, options, &other, &existing, &new)).await
     }
 
     async fn set_attributes(&self, key: &Key, identity: &Identity, attributes: &Attributes) -> Result<Stored> {

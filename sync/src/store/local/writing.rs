@@ -9,6 +9,7 @@ use rustix::io::{Errno, pwrite};
 
 use super::inode;
 use super::note;
+use super::reading;
 use super::root::{Place, Root};
 use super::temporary::Temporary;
 use super::{Durability, LocalOptions, Origins};
@@ -184,6 +185,23 @@ pub(super) fn link(root: &Root, options: LocalOptions, existing: &Key, new: &Key
     let mut link = Temporary::made(directory, make).map_err(|error| root.error(existing, "link", error))?;
     place_again_if_swept(&mut link, to.name).map_err(|error| failed(root, new, error))?;
     sync(link.at().0, options.durability).map_err(|error| failed(root, new, error))
+}
+
+/// Makes what is in another directory a file of this one too. Nothing that is here is replaced.
+pub(super) fn adopt(root: &Root, options: LocalOptions, other: &Root, existing: &Key, new: &Key) -> Result<()> {
+    let (from, to) = (file_place(other, existing)?, file_place(root, new)?);
+    let source = other.open_directory(from.directory);
+    let source = source.map_err(|error| reading::missing_or(other, existing, "link", error))?;
+    let directory = make_directory(root, options.durability, new, to.directory)?;
+    match linkat(&source, from.name, &directory, to.name, rustix::fs::AtFlags::empty()) {
+        // Another filesystem, one without links, a file of somebody else, or one with too many names.
+        Err(Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP | Errno::MLINK) => {
+            return Err(StoreError::unsupported(root.name(), format!("adopt {existing}")));
+        }
+        Err(Errno::EXIST) => return Err(StoreError::changed(new, "something came there meanwhile")),
+        linked => linked.map_err(|error| reading::missing_or(root, existing, "link", error))?,
+    }
+    sync(directory.as_fd(), options.durability).map_err(|error| failed(root, new, error))
 }
 
 /// A temporary name that was taken for an orphan's is an error that passes.
