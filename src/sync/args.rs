@@ -263,6 +263,10 @@ pub(crate) struct WriteArgs {
     /// The storage class or access tier of what is written; without it that of SRC, in the words of DST's cloud
     #[arg(long, value_name = "NAME")]
     pub(super) storage_class: Option<String>,
+    /// Between S3 and S3: keep what owners granted to others in access lists too, which costs a request for each object
+    /// that is copied; users of one server mean nothing on another, so that there only groups, such as everybody, are kept
+    #[arg(long)]
+    pub(super) keep_acl: bool,
     /// Copy through this machine where the store could copy by itself
     #[arg(long)]
     pub(super) no_server_side: bool,

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use anyhow::Result;
 use farshore_sync::manifest::{Header, ManifestOptions};
 use farshore_sync::{
-    Compare, CompareAttributes, ComparePolicy, CopyOptions, DeletionPolicy, Directories, JobOptions, KeyRange,
-    PaceLimits, Verify, Write,
+    AttributeSet, Compare, CompareAttributes, ComparePolicy, CopyOptions, DeletionPolicy, Directories, JobOptions,
+    KeyRange, PaceLimits, Verify, Write,
 };
 
 use super::args::{CheckArgs, ChooseArgs, DeleteArgs, LimitArgs, SyncArgs};
@@ -39,6 +39,7 @@ pub(super) fn of_sync(args: &SyncArgs, moment: SystemTime) -> Result<JobOptions>
         verify: if write.verify { Verify::ReadBack } else { Verify::Reported },
         server_side: !write.no_server_side,
         storage_class: write.storage_class.clone(),
+        keep: if write.keep_acl { AttributeSet::all() } else { base.copy.keep },
         ..base.copy
     };
     let manifest = args.report.manifest.as_ref().map(|_| ManifestOptions { reads: args.report.manifest_read });

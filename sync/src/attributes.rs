@@ -1,6 +1,6 @@
 //! What is kept of an object beside its bytes, and the sets of such things that stores hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::timestamp::Timestamp;
@@ -14,6 +14,8 @@ pub struct Attributes {
     pub user: BTreeMap<String, String>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
+    /// What the owner granted to others, on S3.
+    pub grants: BTreeSet<Grant>,
     /// The storage class or access tier, in the store's own words.
     pub storage_class: Option<String>,
     /// When the contents were last written where they came from, as metadata tell it. Where a filesystem keeps all
@@ -38,6 +40,37 @@ pub struct ContentHeaders {
     pub cache_control: Option<String>,
     /// `Expires`, as it was written.
     pub expires: Option<String>,
+}
+
+/// That somebody may do something with an object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Grant {
+    /// Who.
+    pub grantee: Grantee,
+    /// What.
+    pub permission: Permission,
+}
+
+/// Who is granted something.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grantee {
+    /// A group that every server knows by this address, such as everybody.
+    Group(String),
+    /// A user of one server.
+    User(String),
+}
+
+/// What is granted, in the words of S3's access lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Permission {
+    /// `READ`.
+    Read,
+    /// `READ_ACP`.
+    ReadGrants,
+    /// `WRITE_ACP`.
+    WriteGrants,
+    /// `FULL_CONTROL`.
+    All,
 }
 
 /// What a filesystem keeps of a file.
@@ -85,11 +118,13 @@ pub enum AttributeKind {
     Directories,
     /// Holes.
     Holes,
+    /// [`Attributes::grants`].
+    Grants,
 }
 
 impl AttributeKind {
     /// Every kind, in order.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ContentHeaders,
         Self::UserMetadata,
         Self::Tags,
@@ -102,6 +137,7 @@ impl AttributeKind {
         Self::HardLinks,
         Self::Directories,
         Self::Holes,
+        Self::Grants,
     ];
 
     /// What a person calls several of it.
@@ -119,6 +155,7 @@ impl AttributeKind {
             Self::HardLinks => "hard links",
             Self::Directories => "directories",
             Self::Holes => "holes",
+            Self::Grants => "access grants",
         }
     }
 }
@@ -203,6 +240,9 @@ impl Attributes {
         }
         if !self.tags.is_empty() {
             kinds.push(AttributeKind::Tags);
+        }
+        if !self.grants.is_empty() {
+            kinds.push(AttributeKind::Grants);
         }
         if self.storage_class.is_some() {
             kinds.push(AttributeKind::StorageClass);

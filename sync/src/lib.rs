@@ -43,7 +43,7 @@ mod verdict;
 mod waiting;
 
 pub use allowance::{Allowance, Amounts};
-pub use attributes::{AttributeKind, AttributeSet, Attributes, ContentHeaders, Posix};
+pub use attributes::{AttributeKind, AttributeSet, Attributes, ContentHeaders, Grant, Grantee, Permission, Posix};
 pub use checksum::{Agreement, Algorithm, Checksum, Checksums, Scope};
 pub use copy::{Backup, CopyOptions, Verify};
 pub use counts::Counts;

@@ -9,6 +9,7 @@ mod look;
 mod parts;
 mod records;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -19,7 +20,7 @@ use self::buffers::Buffers;
 use self::checked::Checked;
 use self::links::Links;
 pub(crate) use self::look::Looked;
-use crate::attributes::{AttributeKind, AttributeSet};
+use crate::attributes::{AttributeKind, AttributeSet, Grant, Grantee};
 use crate::checksum::{Agreement, Algorithm, Checksums};
 use crate::counts::Counts;
 use crate::digest::Extra;
@@ -106,7 +107,7 @@ impl Default for CopyOptions {
         Self {
             verify: Verify::Reported,
             server_side: true,
-            keep: AttributeSet::all(),
+            keep: AttributeSet::all().without(AttributeSet::of(&[AttributeKind::Grants])),
             storage_class: None,
             blake3: false,
             retry: RetryPolicy::default(),
@@ -325,12 +326,24 @@ impl Copier {
         if !kept.has(AttributeKind::Tags) {
             request.attributes.tags.clear();
         }
+        request.attributes.grants = if kept.has(AttributeKind::Grants) {
+            self.grants_there(&request.attributes.grants)
+        } else {
+            BTreeSet::new()
+        };
         let class = request.attributes.storage_class.take().filter(|_| kept.has(AttributeKind::StorageClass));
         request.attributes.storage_class = self.options.storage_class.clone().or_else(|| self.class_there(class));
         if !kept.has(AttributeKind::Mode) {
             request.attributes.posix = None;
         }
         request
+    }
+
+    /// What was granted that means the same at the target: users of one server are not those of another.
+    fn grants_there(&self, grants: &BTreeSet<Grant>) -> BTreeSet<Grant> {
+        let same_users = self.target.copies_from(self.source.as_ref());
+        let has_meaning = |grant: &&Grant| same_users || matches!(grant.grantee, Grantee::Group(_));
+        grants.iter().filter(has_meaning).cloned().collect()
     }
 
     /// What a file is to remember of its object. It need not where it has the object's own time.
@@ -418,6 +431,9 @@ impl Copier {
     fn counts(&self, object: &Object, stored: &Stored) -> Counts {
         let kept = self.options.keep.and(object.attributes.kinds());
         let left_out = kept.without(self.target.capabilities().holds).or(stored.left_out.and(kept));
+        let loses_grants = kept.has(AttributeKind::Grants)
+            && self.grants_there(&object.attributes.grants).len() < object.attributes.grants.len();
+        let left_out = if loses_grants { left_out.or(AttributeSet::of(&[AttributeKind::Grants])) } else { left_out };
         let is_linked = object.entry.links > 1 && self.options.keep.has(AttributeKind::HardLinks);
         let links_lost = is_linked && !self.target.capabilities().holds.has(AttributeKind::HardLinks);
         Counts {

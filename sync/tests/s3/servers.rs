@@ -17,7 +17,6 @@ const START: Duration = Duration::from_mins(2);
 /// A server, and what it is told of in options.
 pub(crate) struct Server {
     options: S3Options,
-    stores: AtomicU32,
     _process: Option<Process>,
 }
 
@@ -87,7 +86,7 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
-        Self { options, stores: AtomicU32::new(0), _process: process }
+        Self { options, _process: process }
     }
 
     /// The same server with other settings.
@@ -97,9 +96,10 @@ impl Server {
         self
     }
 
-    /// An empty store: a prefix of its own.
+    /// An empty store: a prefix of its own, also where tests share a server.
     pub(crate) fn store(&self) -> Arc<S3Store> {
-        let number = self.stores.fetch_add(1, Ordering::Relaxed);
+        static STORES: AtomicU32 = AtomicU32::new(0);
+        let number = STORES.fetch_add(1, Ordering::Relaxed);
         let options = S3Options { prefix: format!("store-{number}/"), ..self.options.clone() };
         Arc::new(S3Store::new(&options).expect("the options are right"))
     }

@@ -49,12 +49,10 @@ impl S3Store {
         let mut call = self.make_object(Method::PUT, "copy to", target).await?.patient(SERVER_WORK_TIMEOUT);
         source.set_source(&mut call, &request.source, &request.identity).await?;
         call.set("x-amz-metadata-directive", "REPLACE")?;
-        // radosgw spoils the tags of a copy, so that only Amazon's own servers are given them at once.
-        let tags_later = self.keeps_tags() && !target.attributes.tags.is_empty() && !self.client.address().is_amazon();
         if self.keeps_tags() {
             call.set("x-amz-tagging-directive", "REPLACE")?;
         }
-        if !tags_later {
+        if !self.tags_later(target) {
             self.set_tags(&mut call, target)?;
         }
         if let Some(word) = self.capabilities.verifies.first().copied().and_then(headers::word) {
@@ -66,7 +64,7 @@ impl S3Store {
         let version = headers::stored_by(&answer.headers).version;
         let document = self.client.collect(&call, answer, MAX_ANSWER_BYTES).await?;
         let stored = self.stored_of(&call, &document, "CopyObjectResult", version)?;
-        if tags_later {
+        if self.tags_later(target) {
             self.put_tags(&target.key, &target.attributes).await?;
         }
         Ok(Stored { left_out: headers::left_out(&target.attributes, self.client.dialect()), ..stored })
@@ -126,7 +124,8 @@ impl S3Store {
         identity: &Identity,
         attributes: &Attributes,
     ) -> Result<Stored> {
-        let object = self.head_object(key, self.capabilities.holds).await?;
+        let wanted = self.capabilities.holds.without(AttributeSet::of(&[AttributeKind::Grants]));
+        let object = self.head_object(key, wanted).await?;
         if !identity.may_be(&object.entry.identity()) {
             return Err(StoreError::changed(key, "it was written since it was listed"));
         }
@@ -146,10 +145,18 @@ impl S3Store {
         // A class that is not named would become the standard one.
         let class = &mut target.attributes.storage_class;
         *class = class.take().or(object.attributes.storage_class);
+        // So would what is granted to others be taken away.
+        target.attributes.grants.append(&mut self.grants_if_told(&object.entry.key).await?);
         self.copy_object(self, &CopyRequest { source: object.entry.key, identity, target }).await
     }
 
-    async fn put_tags(&self, key: &Key, attributes: &Attributes) -> Result<()> {
+    /// Whether an object that is no plain write gets its tags in a request of their own: radosgw spoils those of copies and of
+    /// uploads in parts, so that only Amazon's own servers are given them at once.
+    pub(super) fn tags_later(&self, request: &PutRequest) -> bool {
+        self.keeps_tags() && !request.attributes.tags.is_empty() && !self.client.address().is_amazon()
+    }
+
+    pub(super) async fn put_tags(&self, key: &Key, attributes: &Attributes) -> Result<()> {
         let full = self.client.full_key(key).await?;
         let mut document = "<Tagging xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><TagSet>".to_owned();
         for (name, value) in &attributes.tags {

@@ -2,13 +2,14 @@
 //!
 //! One call is one request, sent byte for byte as it was made, or a few where S3 has no single one. Read
 //! `options.rs`, `address.rs` and `client.rs` first. It uses object_store's credentials, and none of its requests,
-//! whose paths lose keys. It does not list versions yet and knows nothing of ACLs, locks and customers' keys.
+//! whose paths lose keys. It does not list versions yet and knows nothing of locks and customers' keys.
 
 mod address;
 mod client;
 mod copying;
 mod credentials;
 mod deleting;
+mod grants;
 mod headers;
 mod listing;
 mod multipart;
@@ -22,6 +23,7 @@ mod writing;
 use async_trait::async_trait;
 use http::Method;
 use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 
 pub use credentials::Credentials;
 pub use options::{Addressing, Dialect, KeyRules, S3Options, SignBodies};
@@ -58,6 +60,8 @@ pub struct S3Store {
     client: Client,
     capabilities: Capabilities,
     md5_etags: bool,
+    /// Whose the bucket is, once somebody else is granted something.
+    owner: OnceCell<Option<String>>,
     /// Listings of a server that keeps paths, between their pages.
     walks: Mutex<Walks<paths::Open>>,
 }
@@ -67,7 +71,13 @@ impl S3Store {
     pub fn new(options: &S3Options) -> Result<Self> {
         let client = Client::new(options)?;
         let md5_etags = options.md5_etags.unwrap_or(!client.address().is_amazon());
-        Ok(Self { client, capabilities: capabilities(options), md5_etags, walks: Mutex::default() })
+        Ok(Self {
+            client,
+            capabilities: capabilities(options),
+            md5_etags,
+            walks: Mutex::default(),
+            owner: OnceCell::new(),
+        })
     }
 
     /// Makes the bucket. One that is there already and belongs to who asks is fine.
@@ -92,7 +102,7 @@ fn location(region: &str) -> String {
 }
 
 fn capabilities(options: &S3Options) -> Capabilities {
-    use AttributeKind::{ContentHeaders, StorageClass, Tags, UserMetadata};
+    use AttributeKind::{ContentHeaders, Grants, StorageClass, Tags, UserMetadata};
     if options.dialect == Dialect::Google {
         return super::gcs::capabilities();
     }
@@ -104,7 +114,7 @@ fn capabilities(options: &S3Options) -> Capabilities {
         parts: Some(PARTS),
         verifies: options.verifies.clone(),
         reports: vec![Algorithm::Crc64Nvme, Algorithm::Crc32c, Algorithm::Crc32, Algorithm::Sha256, Algorithm::Md5],
-        holds: AttributeSet::of(&[ContentHeaders, UserMetadata, StorageClass]).or(AttributeSet::of(tags)),
+        holds: AttributeSet::of(&[ContentHeaders, UserMetadata, StorageClass, Grants]).or(AttributeSet::of(tags)),
         conditional: options.conditional,
         max_copy_bytes: 5 * GIB,
         ..Capabilities::read_only()

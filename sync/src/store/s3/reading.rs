@@ -29,6 +29,7 @@ impl S3Store {
             object.known = object.known.without(AttributeSet::of(&[AttributeKind::UserMetadata]));
         }
         self.add_tags(&mut object, wanted, &answer).await?;
+        self.add_grants(&mut object, wanted).await?;
         Ok(object)
     }
 
@@ -45,11 +46,24 @@ impl S3Store {
         Ok(())
     }
 
+    /// Adds what was granted to others, if it is wanted: no other answer tells it.
+    async fn add_grants(&self, object: &mut Object, wanted: AttributeSet) -> Result<()> {
+        if wanted.has(AttributeKind::Grants) && self.capabilities.holds.has(AttributeKind::Grants) {
+            object.attributes.grants = self.grants(&object.entry.key).await?;
+            object.known = object.known.or(AttributeSet::of(&[AttributeKind::Grants]));
+        }
+        Ok(())
+    }
+
     async fn tags(&self, key: &Key) -> Result<std::collections::BTreeMap<String, String>> {
         let full = self.full_key_of_source(key).await?;
         let call = Call::object(Method::GET, "read the tags of", key, full).with("tagging", "");
         let document = self.client.fetch(&call, MAX_ANSWER_BYTES).await?;
         let (mut tags, mut name) = (std::collections::BTreeMap::new(), None::<String>);
+        // What radosgw says of an object whose tags it spoilt.
+        if document.is_empty() {
+            return Ok(tags);
+        }
         let read = xml::leaves(&document, "Tagging", |_, element, text| {
             match (element, &name) {
                 ("Key", _) => name = Some(text.to_owned()),
@@ -85,6 +99,7 @@ impl S3Store {
         let mut object = headers::object(key.clone(), size, &answer.headers, sums);
         ranged::check_identity(key, identity, &object)?;
         self.add_tags(&mut object, request.wanted, &answer).await?;
+        self.add_grants(&mut object, request.wanted).await?;
         let bytes = match range.len {
             0 => stream::empty().boxed(),
             len => answer.into_stream(len, self.client.name().to_owned(), call.action()),

@@ -56,6 +56,7 @@ impl S3Store {
         }
         let mut call = Call::object(method, verb, &request.key, full);
         headers::write_attributes(&mut call, &request.attributes, self.non_ascii(), self.client.dialect())?;
+        self.set_grants(&mut call, &request.attributes).await?;
         Ok(call)
     }
 
