@@ -107,12 +107,16 @@ async fn lines_are_listed_from_any_place_on_in_pages_of_any_size() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("manifest");
     let keys: Vec<Vec<u8>> = (0..700_u32).map(|number| format!("{:05}", number * 3).into_bytes()).collect();
+    let left = directory.path().join(".manifest.killed.partial");
+    fs::write(&left, "half").unwrap();
     let file = ManifestFile::new(&path, header()).unwrap();
+    assert!(!left.exists(), "what a killed job left is removed");
     let mut writing = file.begin(&crate::Counts::default(), false, false).unwrap();
     for name in &keys {
         writing.add(&Recorded::of(&Entry::object(key(name), 1), &Checksums::none())).unwrap();
     }
     assert!(!path.exists(), "it has no name before it is whole");
+    ManifestFile::new(&path, header()).unwrap();
     writing.finish().unwrap();
     let store = ManifestStore::open(&path).unwrap();
     for (start, end, limit) in

@@ -9,6 +9,9 @@ use tempfile::NamedTempFile;
 use super::{End, Header, ManifestError, Recorded};
 use crate::counts::Counts;
 
+/// What the names of manifests that are being written end with.
+const PARTIAL: &str = ".partial";
+
 /// Where a job's manifest is to be. Until the job is done, nothing is there, or what an earlier job left.
 #[derive(Debug)]
 pub struct ManifestFile {
@@ -37,7 +40,8 @@ impl ManifestFile {
         if file.path.is_dir() {
             return Err(file.failed(&std::io::ErrorKind::IsADirectory.into()));
         }
-        file.temporary().map_err(|error| file.failed(&error))?;
+        let probed = file.temporary().and_then(|_| file.sweep());
+        probed.map_err(|error| file.failed(&error))?;
         Ok(file)
     }
 
@@ -51,12 +55,32 @@ impl ManifestFile {
     }
 
     fn temporary(&self) -> std::io::Result<NamedTempFile> {
-        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut builder = tempfile::Builder::new();
         // As a new file would have them, less what the umask takes.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        builder.prefix(&format!(".{name}.")).suffix(".partial").tempfile_in(&self.above)
+        let temporary = builder.prefix(&self.prefix()).suffix(PARTIAL).tempfile_in(&self.above)?;
+        // Whoever sweeps sees that somebody writes it. Where there are no locks, two that write one manifest are not told.
+        temporary.as_file().lock().ok();
+        Ok(temporary)
+    }
+
+    /// Removes what jobs that were killed while they wrote this manifest left.
+    fn sweep(&self) -> std::io::Result<()> {
+        let prefix = self.prefix();
+        for entry in std::fs::read_dir(&self.above)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_left = || File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+            if name.starts_with(&prefix) && name.ends_with(PARTIAL) && is_left() {
+                std::fs::remove_file(entry.path()).ok();
+            }
+        }
+        Ok(())
+    }
+
+    fn prefix(&self) -> String {
+        format!(".{}.", self.path.file_name().unwrap_or_default().to_string_lossy())
     }
 
     fn failed(&self, source: &std::io::Error) -> ManifestError {

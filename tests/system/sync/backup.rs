@@ -116,7 +116,7 @@ fn an_older_backup_stays_and_a_dry_run_tells_what_would_have_one() {
     for place in [&from, &shore.arg("")] {
         sync_fails(&shore, &from, &to, &["--backup-dir", place]).refused(USAGE, "overlap");
     }
-    sync_fails(&shore, &from, &to, &["--backup-dir", "http://127.0.0.1:1/"]).refused(USAGE, "same store");
+    sync_fails(&shore, &from, &to, &["--backup-dir", "http://127.0.0.1:1/"]).refused(USAGE, "web server");
 }
 
 #[test]
