@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::logging::LogArgs;
 use crate::sync::{CheckArgs, SyncArgs, SyncWorkerArgs};
 use crate::units::{parse_duration, parse_size};
 
@@ -73,6 +74,18 @@ pub(crate) enum Command {
         /// Which shell
         shell: clap_complete::Shell,
     },
+}
+
+impl Command {
+    /// What is to become of its log.
+    pub(crate) fn log(&self) -> LogArgs {
+        match self {
+            Self::Sync(args) => args.log.clone(),
+            Self::SyncWorker(args) => args.log.clone(),
+            Self::Check(args) => args.log.clone(),
+            _ => LogArgs::default(),
+        }
+    }
 }
 
 /// How new blocks are compressed.

@@ -11,6 +11,7 @@ mod control_names;
 mod exit;
 mod format;
 mod guard;
+mod logging;
 mod metrics;
 mod mirror;
 mod mounted;
@@ -30,7 +31,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{CommandFactory, Parser};
-use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command};
 
@@ -40,8 +40,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log_to_stderr(cli.verbose);
-    match run(&cli.command) {
+    match logging::begin(&cli.command.log(), cli.verbose).and_then(|()| run(&cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = background::exit_code(&error);
@@ -94,16 +93,4 @@ fn is_background_child(command: &Command) -> bool {
         Command::Mirror(args) => args.process.background_child,
         _ => false,
     }
-}
-
-fn log_to_stderr(verbose: u8) {
-    let ours = "farshore=info,farshore_meta=info,farshore_blocks=info,farshore_volume=info,farshore_mount=info,\
-                farshore_replicator=info,farshore_sync=info,warn";
-    let filter = match verbose {
-        0 => EnvFilter::try_from_env("FARSHORE_LOG").unwrap_or_else(|_| EnvFilter::new(ours)),
-        1 => EnvFilter::new(ours.replace("=info", "=debug")),
-        _ => EnvFilter::new("debug"),
-    };
-    let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
 }

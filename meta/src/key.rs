@@ -179,7 +179,7 @@ impl DurableKey {
     pub fn parse(key: &[u8]) -> Result<Self> {
         let mut reader = Reader::new("a durable key", key);
         if reader.u8()? != b'D' {
-            return Err(reader.corrupt("it is not in the space of durable rows"));
+            return Err(reader.damaged("it is not in the space of durable rows"));
         }
         match reader.u8()? {
             b'S' => reader.end().map(|()| Self::Settings),
@@ -194,7 +194,7 @@ impl DurableKey {
                 let ino = Ino(reader.u64()?);
                 reader.end().map(|()| Self::Orphan(ino))
             }
-            tag => Err(reader.corrupt(&format!("its kind {tag} is not known to this build"))),
+            tag => Err(reader.damaged(format!("its kind {tag} is not known to this build"))),
         }
     }
 
@@ -210,7 +210,7 @@ impl DurableKey {
             }
             b'l' => reader.end().map(|()| Self::Symlink(ino)),
             b'x' => Ok(Self::Xattr(ino, reader.rest().to_vec())),
-            tag => Err(reader.corrupt(&format!("its inode row {tag} is not known to this build"))),
+            tag => Err(reader.damaged(format!("its inode row {tag} is not known to this build"))),
         }
     }
 

@@ -94,7 +94,7 @@ pub(crate) fn encode(changes: &[Change]) -> Vec<Vec<u8>> {
 fn decode(record: &Bytes) -> Result<Vec<Change>> {
     let mut reader = Reader::new("a change log record", record);
     if reader.take(4)? != MAGIC {
-        return Err(reader.corrupt("it does not begin as one"));
+        return Err(reader.damaged("it does not begin as one"));
     }
     reader.version(V1)?;
     let count = reader.u32()?;
@@ -110,7 +110,7 @@ fn decode_change(reader: &mut Reader<'_>, record: &Bytes) -> Result<Change> {
     let put = match reader.u8()? {
         0 => false,
         1 => true,
-        other => return Err(reader.corrupt(&format!("change kind {other} is not known to this build"))),
+        other => return Err(reader.damaged(format!("change kind {other} is not known to this build"))),
     };
     let key = record.slice_ref(reader.sized()?);
     let value = if put { Some(record.slice_ref(reader.sized()?)) } else { None };

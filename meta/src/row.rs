@@ -46,7 +46,7 @@ fn decode_kind(reader: &mut Reader<'_>) -> Result<FileKind> {
         5 => FileKind::Socket,
         6 => FileKind::CharDevice,
         7 => FileKind::BlockDevice,
-        other => return Err(reader.corrupt(&format!("file kind {other} is not known to this build"))),
+        other => return Err(reader.damaged(format!("file kind {other} is not known to this build"))),
     })
 }
 
@@ -82,7 +82,7 @@ pub(crate) fn decode_attr(value: &[u8]) -> Result<Attr> {
     let inline = match reader.u8()? {
         0 => false,
         1 => true,
-        other => return Err(reader.corrupt(&format!("contents marker {other} is not known to this build"))),
+        other => return Err(reader.damaged(format!("contents marker {other} is not known to this build"))),
     };
     let attr = Attr {
         kind,
@@ -126,7 +126,7 @@ pub(crate) fn decode_extent(offset: u64, value: &[u8]) -> Result<Extent> {
     let block = BlockName::from_hash(reader.array::<32>()?.into());
     let inside = block_offset.checked_add(len).is_some_and(|end| end <= block_len);
     if len == 0 || !inside || offset.checked_add(u64::from(len)).is_none() {
-        return Err(reader.corrupt("it reaches past its block"));
+        return Err(reader.damaged("it reaches past its block"));
     }
     reader.end()?;
     Ok(Extent { offset, len, block, block_len, block_offset })
@@ -204,7 +204,7 @@ pub(crate) fn decode_settings(value: &[u8]) -> Result<Settings> {
             0 => Compression::None,
             1 => Compression::Lz4,
             2 => Compression::Zstd,
-            other => return Err(reader.corrupt(&format!("compression {other} is not known to this build"))),
+            other => return Err(reader.damaged(format!("compression {other} is not known to this build"))),
         },
     };
     reader.end()?;
@@ -212,8 +212,7 @@ pub(crate) fn decode_settings(value: &[u8]) -> Result<Settings> {
 }
 
 fn read_text(reader: &mut Reader<'_>) -> Result<String> {
-    let bytes = reader.sized()?.to_vec();
-    String::from_utf8(bytes).map_err(|_| reader.corrupt("a text in it is not UTF-8"))
+    reader.text().map(str::to_owned)
 }
 
 fn read_position(reader: &mut Reader<'_>) -> Result<Position> {
@@ -246,7 +245,7 @@ pub(crate) fn decode_region(value: &[u8]) -> Result<RegionRecord> {
     let role = match reader.u8()? {
         1 => Role::Primary { incarnation: Incarnation::try_from(reader.take(16)?).expect("16 bytes") },
         2 => Role::Mirror { volume_id: VolumeId::try_from(reader.take(16)?).expect("16 bytes") },
-        other => return Err(reader.corrupt(&format!("role {other} is not known to this build"))),
+        other => return Err(reader.damaged(format!("role {other} is not known to this build"))),
     };
     reader.end()?;
     Ok(RegionRecord { id, role })

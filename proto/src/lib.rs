@@ -5,6 +5,7 @@
 //! the wire messages are in `proto/farshore/v1/`.
 
 mod block;
+pub mod codec;
 mod id;
 pub mod limits;
 mod position;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use farshore_sync::{Key, MaxDelete, Rule, Shard};
+use farshore_sync::{Key, MaxDelete, Rule, Schedule, Shard};
 
 use crate::cli::TlsArgs;
+use crate::logging::LogArgs;
 use crate::units::{parse_duration, parse_size};
 
 const SYNC_EXAMPLES: &str = "\
@@ -112,6 +113,8 @@ pub(crate) struct SyncArgs {
     pub(super) report: ReportArgs,
     #[command(flatten)]
     pub(super) share: ShareArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// How a job is shared with other machines.
@@ -169,6 +172,8 @@ pub(crate) struct SyncWorkerArgs {
     pub(super) metrics: Option<String>,
     #[command(flatten)]
     pub(super) tls: TlsArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// `farshore check`.
@@ -218,6 +223,8 @@ pub(crate) struct CheckArgs {
     /// Write each difference to this file, as JSON, one a line
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// When two objects are equal.
@@ -363,24 +370,25 @@ pub(crate) struct ChooseArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits, a second and for each side")]
 pub(crate) struct LimitArgs {
-    /// Bytes a second
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(super) bandwidth: Option<u64>,
+    /// Bytes a second, or as much from a time on, by the clock of this machine, until the next:
+    /// "08:00,512k 19:00,10M 23:00,off", or "Mon-08:00,1M Fri-20:00,off"
+    #[arg(long, value_name = "SIZE", value_parser = parse_bandwidth)]
+    pub(super) bandwidth: Option<Schedule>,
     /// Bytes a second from SRC
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(super) source_bandwidth: Option<u64>,
+    #[arg(long, value_name = "SIZE", value_parser = parse_bandwidth)]
+    pub(super) source_bandwidth: Option<Schedule>,
     /// Bytes a second to DST
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
-    pub(super) target_bandwidth: Option<u64>,
-    /// Requests a second
-    #[arg(long, value_name = "N")]
-    pub(super) requests: Option<NonZeroU32>,
+    #[arg(long, value_name = "SIZE", value_parser = parse_bandwidth)]
+    pub(super) target_bandwidth: Option<Schedule>,
+    /// Requests a second, in the same forms
+    #[arg(long, value_name = "N", value_parser = parse_requests)]
+    pub(super) requests: Option<Schedule>,
     /// Requests a second to SRC
-    #[arg(long, value_name = "N")]
-    pub(super) source_requests: Option<NonZeroU32>,
+    #[arg(long, value_name = "N", value_parser = parse_requests)]
+    pub(super) source_requests: Option<Schedule>,
     /// Requests a second to DST
-    #[arg(long, value_name = "N")]
-    pub(super) target_requests: Option<NonZeroU32>,
+    #[arg(long, value_name = "N", value_parser = parse_requests)]
+    pub(super) target_requests: Option<Schedule>,
     /// The most requests at once; how many are best is found by trying
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     pub(super) concurrency: u16,
@@ -424,6 +432,15 @@ impl ChooseArgs {
             ("retry-report", &mut self.retry_report),
         ]
     }
+}
+
+fn parse_bandwidth(text: &str) -> Result<Schedule, String> {
+    Schedule::parse(text, parse_size)
+}
+
+fn parse_requests(text: &str) -> Result<Schedule, String> {
+    let number = |text: &str| text.parse::<NonZeroU32>().map(|number| number.get().into());
+    Schedule::parse(text, |text| number(text).map_err(|_| format!("{text:?} is no number of requests, from 1 on")))
 }
 
 fn parse_lease(text: &str) -> Result<Duration, String> {

@@ -12,6 +12,7 @@ use farshore_sync::{Allowance, Job, Store};
 
 use super::args::{ShareArgs, SyncArgs};
 use super::journal::Kept;
+use super::options;
 use super::progress::Progress;
 use super::stores::Sides;
 use crate::exit::{Exit, Failure};
@@ -38,6 +39,7 @@ impl Shared {
         moment: SystemTime,
     ) -> Result<Option<Self>> {
         let Some(listen) = &args.share.coordinator else { return Ok(None) };
+        let rates = options::rates(&args.limits);
         let journal = kept.in_engine().context("a job that is shared has a journal in an engine")?;
         let description = Description {
             job: journal.name().context("the journal was opened")?,
@@ -49,11 +51,11 @@ impl Shared {
             files: files(args)?,
             lease: args.share.lease,
             wants_lines: args.report.report.is_some(),
-            limits: job.limits(),
+            limits: rates.limits(),
         };
         let allowance = Arc::new(Allowance::new(&description.limits));
-        let options = options(&args.share, listen).await?;
-        let coordinator = Coordinator::start(journal, description, &options, progress.clone()).await?;
+        let options = listening(&args.share, listen).await?;
+        let coordinator = Coordinator::start(journal, description, rates, &options, progress.clone()).await?;
         tracing::info!("workers may call at {}: farshore sync-worker ADDR", coordinator.address());
         Ok(Some(Self { coordinator, allowance, works_here: args.limits.workers > 0 }))
     }
@@ -82,7 +84,7 @@ impl Shared {
     }
 }
 
-async fn options(args: &ShareArgs, listen: &str) -> Result<CoordinatorOptions> {
+async fn listening(args: &ShareArgs, listen: &str) -> Result<CoordinatorOptions> {
     let mut found = tokio::net::lookup_host(listen).await.with_context(|| format!("cannot listen at {listen:?}"))?;
     let none = || Failure::error(Exit::Usage, format!("{listen:?} is no address to listen at, such as 127.0.0.1:7450"));
     Ok(CoordinatorOptions {

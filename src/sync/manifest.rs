@@ -60,7 +60,7 @@ pub(super) async fn audit(args: &CheckArgs, file: &Path, signals: &mut EndSignal
     }
     let manifest: Arc<dyn Store> = Arc::new(manifest);
     let job = Job::new(Arc::clone(&manifest), Arc::clone(&alone.store), options);
-    let outcome = compare(args, &job, [&manifest, &alone.store], signals).await;
+    let outcome = compare(args, job, [&manifest, &alone.store], signals).await;
     let closed = alone.close().await;
     outcome.and(closed)
 }

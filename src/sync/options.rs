@@ -1,13 +1,15 @@
 //! From the command line to a job's options.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Result;
+use chrono::{Datelike, Local, Timelike};
 use farshore_sync::manifest::{Header, ManifestOptions};
 use farshore_sync::{
-    AttributeSet, Compare, CompareAttributes, ComparePolicy, CopyOptions, DeletionPolicy, Directories, JobOptions,
-    KeyRange, PaceLimits, Verify, Write,
+    Amounts, AttributeSet, Compare, CompareAttributes, ComparePolicy, CopyOptions, DeletionPolicy, Directories,
+    JobOptions, KeyRange, PaceLimits, Rates, Schedule, Verify, WeekMinute, Write,
 };
 
 use super::args::{CheckArgs, ChooseArgs, DeleteArgs, LimitArgs, SyncArgs};
@@ -85,11 +87,12 @@ fn never_carried_out() -> DeletionPolicy {
 }
 
 fn of_both(choose: &ChooseArgs, limits: &LimitArgs, moment: SystemTime) -> Result<JobOptions> {
+    let of_each = schedules(limits);
     Ok(JobOptions {
         filter: choose::filter(choose, moment)?,
         range: range(choose),
-        source_pace: pace(limits, limits.source_bandwidth, limits.source_requests),
-        target_pace: pace(limits, limits.target_bandwidth, limits.target_requests),
+        source_pace: pace(limits, of_each.source_bytes.as_ref(), of_each.source_requests.as_ref()),
+        target_pace: pace(limits, of_each.target_bytes.as_ref(), of_each.target_requests.as_ref()),
         workers: usize::from(limits.workers),
         seed: rand::random(),
         ..JobOptions::default()
@@ -101,12 +104,37 @@ fn range(choose: &ChooseArgs) -> KeyRange {
     KeyRange::new(start, choose.end.as_ref().map(farshore_sync::Key::to_bytes))
 }
 
-fn pace(limits: &LimitArgs, bytes: Option<u64>, requests: Option<NonZeroU32>) -> PaceLimits {
+/// The limits that stay; those that change with the time are given bit by bit.
+fn pace(limits: &LimitArgs, bytes: Option<&Schedule>, requests: Option<&Schedule>) -> PaceLimits {
     PaceLimits {
-        requests_per_second: requests.or(limits.requests),
-        bytes_per_second: bytes.or(limits.bandwidth),
+        requests_per_second: requests
+            .and_then(Schedule::constant)
+            .and_then(|rate| NonZeroU32::new(u32::try_from(rate).ok()?)),
+        bytes_per_second: bytes.and_then(Schedule::constant),
         most_at_once: usize::from(limits.concurrency),
     }
+}
+
+/// The limits of a job, by the clock of this machine.
+pub(super) fn rates(limits: &LimitArgs) -> Rates {
+    Rates::new(schedules(limits), Arc::new(week_minute))
+}
+
+/// A limit that names no side is that of each.
+fn schedules(limits: &LimitArgs) -> Amounts<Option<Schedule>> {
+    let or = |of_side: &Option<Schedule>, of_each: &Option<Schedule>| of_side.clone().or_else(|| of_each.clone());
+    Amounts {
+        source_bytes: or(&limits.source_bandwidth, &limits.bandwidth),
+        target_bytes: or(&limits.target_bandwidth, &limits.bandwidth),
+        source_requests: or(&limits.source_requests, &limits.requests),
+        target_requests: or(&limits.target_requests, &limits.requests),
+    }
+}
+
+fn week_minute() -> WeekMinute {
+    let now = Local::now();
+    let minute = WeekMinute::new(now.weekday().num_days_from_monday(), now.hour(), now.minute());
+    minute.expect("a clock shows a minute of a week")
 }
 
 fn deletion(args: &DeleteArgs) -> DeletionPolicy {

@@ -5,9 +5,11 @@ use std::time::SystemTime;
 
 use anyhow::Result;
 use farshore_sync::store::{Durability, LocalOptions};
-use farshore_sync::{AttributeKind, Directories, Job, JobError, JobOptions, Observer, Store, Summary};
+use farshore_sync::{
+    Allowance, AttributeKind, Directories, Job, JobError, JobOptions, Observer, Rates, Store, Summary,
+};
 
-use super::args::{CheckArgs, FsyncArg, SidesArgs, SyncArgs};
+use super::args::{CheckArgs, FsyncArg, LimitArgs, SidesArgs, SyncArgs};
 use super::coordinator::Shared;
 use super::journal::Kept;
 use super::progress::{Print, Progress};
@@ -95,15 +97,18 @@ impl Pass {
         let print = if args.dry_run && !args.json { Print::Plan } else { Print::Nothing };
         let progress = Arc::new(Progress::new(print, report));
         let shared = Shared::start(args, &job, sides, &kept, &progress, moment).await?;
-        if let Some(shared) = &shared {
-            job = job.within(Arc::clone(&shared.allowance));
+        let limited = if shared.is_none() { Limited::of(&args.limits) } else { None };
+        if let Some(allowance) =
+            shared.as_ref().map(|shared| &shared.allowance).or(limited.as_ref().map(Limited::share))
+        {
+            job = job.within(Arc::clone(allowance));
         }
         let measured = metrics::serve(args.report.metrics.as_deref(), progress.clone()).await?;
         let observer: Arc<dyn Observer> = match failures {
             Some(failures) => Arc::new(failures.beside(progress.clone())),
             None => progress.clone(),
         };
-        let running = Running { kept, progress: &progress, observer, shared };
+        let running = Running { kept, progress: &progress, observer, shared, limited };
         let summary = running.run(&job, sides.written(), signals).await;
         measured.abort();
         let summary = summary?;
@@ -143,22 +148,26 @@ async fn check_sides(args: &CheckArgs, sides: &Sides, mut options: JobOptions, s
     if let Some(path) = &args.write_manifest {
         job = job.with_manifest(manifest::file(path, sides, &args.access, range)?);
     }
-    compare(args, &job, [&sides.source, &sides.target], signals).await
+    compare(args, job, [&sides.source, &sides.target], signals).await
 }
 
 /// Compares what two stores have, and tells of each difference.
 pub(super) async fn compare(
     args: &CheckArgs,
-    job: &Job,
+    mut job: Job,
     [source, target]: [&Arc<dyn Store>; 2],
     signals: &mut EndSignals,
 ) -> Result<()> {
+    let limited = Limited::of(&args.limits);
+    if let Some(limited) = &limited {
+        job = job.within(Arc::clone(limited.share()));
+    }
     let report = args.report.as_deref().map(|path| Report::open(path, false)).transpose()?;
     let print = if args.json { Print::DifferenceJson } else { Print::Difference };
     let progress = Arc::new(Progress::new(print, report));
     let (kept, observer) = (Kept::in_memory()?, progress.clone());
-    let running = Running { kept, progress: &progress, observer, shared: None };
-    let summary = running.run(job, Written { target, backup: None }, signals).await?;
+    let running = Running { kept, progress: &progress, observer, shared: None, limited };
+    let summary = running.run(&job, Written { target, backup: None }, signals).await?;
     let told = told([source, target], &summary, &progress);
     if args.json {
         say(&told.json(true));
@@ -186,17 +195,37 @@ struct Running<'a> {
     progress: &'a Arc<Progress>,
     observer: Arc<dyn Observer>,
     shared: Option<Shared>,
+    limited: Option<Limited>,
+}
+
+/// Limits that change with the time, of a process that has its job for itself.
+struct Limited {
+    rates: Rates,
+    allowance: Arc<Allowance>,
+}
+
+impl Limited {
+    /// None where the limits stay as they are.
+    fn of(limits: &LimitArgs) -> Option<Self> {
+        let rates = options::rates(limits);
+        let allowance = Arc::new(Allowance::new(&rates.limits()));
+        rates.change().then_some(Self { rates, allowance })
+    }
+
+    fn share(&self) -> &Arc<Allowance> {
+        &self.allowance
+    }
 }
 
 impl Running<'_> {
     /// Runs the job until its end or until a signal comes. A job that ends early leaves its journal.
     async fn run(self, job: &Job, written: Written<'_>, signals: &mut EndSignals) -> Result<Summary> {
-        let Self { kept, progress, observer, shared } = self;
+        let Self { kept, progress, observer, shared, limited } = self;
         let shown = progress.show();
         let ended = tokio::select! {
             ended = job.run(kept.journal(), observer) => Some(ended),
             () = signals.come() => None,
-            () = share(shared.as_ref()) => None,
+            () = share(shared.as_ref(), limited.as_ref()) => None,
         };
         // After a signal workers wait for the same command to be given again.
         if let (Some(shared), Some(ended)) = (shared, &ended) {
@@ -212,10 +241,11 @@ impl Running<'_> {
 }
 
 /// Serves the workers of this process their share of the limits.
-async fn share(shared: Option<&Shared>) {
-    match shared {
-        Some(shared) => shared.share().await,
-        None => std::future::pending().await,
+async fn share(shared: Option<&Shared>, limited: Option<&Limited>) {
+    match (shared, limited) {
+        (Some(shared), _) => shared.share().await,
+        (None, Some(limited)) => limited.rates.give(&limited.allowance).await,
+        (None, None) => std::future::pending().await,
     }
 }
 

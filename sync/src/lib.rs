@@ -8,6 +8,7 @@
 
 mod allowance;
 mod attributes;
+mod budget;
 mod checksum;
 pub mod coordinator;
 mod copy;
@@ -34,7 +35,9 @@ mod pace;
 mod parts;
 mod plan;
 mod posix_metadata;
+mod rates;
 mod retry;
+mod schedule;
 mod split;
 mod storage_class;
 pub mod store;
@@ -66,7 +69,9 @@ pub use plan::{
     Skip, Write, decide,
 };
 pub use posix_metadata::TimeForm;
+pub use rates::{Rates, WallClock};
 pub use retry::{Dice, RetryPolicy};
+pub use schedule::{Schedule, WeekMinute};
 pub use split::{Split, Splitter};
 pub use store::Store;
 pub use timestamp::Timestamp;

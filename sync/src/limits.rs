@@ -136,6 +136,13 @@ pub const LOOKS_AGAIN: usize = 4;
 /// The parts of one object that are under way at once: eight of 8 MiB fill the memory for copies.
 pub const PARTS_AT_ONCE: usize = 8;
 
+/// Shared uploads that a worker without a range looks at together.
+pub const SHARED_PAGE: usize = 32;
+
+/// Uploads that a process found that it cannot help with, because its own reads or writes of them fail; the first of
+/// more is tried again.
+pub const UNHELPED_UPLOADS: usize = 1_024;
+
 /// The inodes with several names that are remembered: some 100 bytes each. Further ones are copied for each name.
 pub const LINKS_KEPT: usize = 262_144;
 

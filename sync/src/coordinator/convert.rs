@@ -5,16 +5,17 @@ use farshore_proto::wire;
 use farshore_proto::wire::sync_refusal::Kind;
 use farshore_proto::wire::sync_work_reply::Outcome;
 
-use super::budget::Limits;
 use crate::allowance::Amounts;
+use crate::budget::Limits;
 use crate::counts::Counts;
 use crate::journal::{
-    Claim, ClaimedRange, FinishedPart, JournalError, Settled, UploadRecord, decode_deletions, decode_failure,
-    decode_part, decode_recorded, decode_upload, encode_deletions, encode_failure, encode_part, encode_recorded,
-    encode_upload,
+    Claim, ClaimedPart, ClaimedRange, FinishedPart, JournalError, PartClaim, Settled, UploadRecord, WorkerId,
+    decode_deletions, decode_failure, decode_part, decode_recorded, decode_upload, encode_deletions, encode_failure,
+    encode_part, encode_recorded, encode_upload,
 };
 use crate::key::Key;
 use crate::key_range::KeyRange;
+use crate::limits::SHARED_PAGE;
 use crate::store::{Upload, UploadId};
 
 /// What was wrong with what a peer sent.
@@ -103,6 +104,52 @@ pub(crate) fn part_from(part: wire::SyncPart) -> Checked<(Upload, FinishedPart)>
     Ok((name_from(part.upload)?, decode_part(&part.part).map_err(|error| error.to_string())?))
 }
 
+pub(crate) fn sender_to(sender: &WorkerId, upload: &Upload) -> wire::SyncSender {
+    wire::SyncSender { sender: sender.0.clone(), upload: Some(name_to(upload)) }
+}
+
+pub(crate) fn sender_from(sender: Option<wire::SyncSender>) -> Checked<(WorkerId, Upload)> {
+    let sender = sender.ok_or("a sender is missing")?;
+    Ok((WorkerId(sender.sender), name_from(sender.upload)?))
+}
+
+pub(crate) fn claimed_part_to(claimed: &ClaimedPart) -> wire::SyncClaimedPart {
+    let sender = sender_to(&claimed.sender, &claimed.upload);
+    wire::SyncClaimedPart { sender: Some(sender), number: claimed.number }
+}
+
+pub(crate) fn claimed_part_from(claimed: wire::SyncClaimedPart) -> Checked<ClaimedPart> {
+    let (sender, upload) = sender_from(claimed.sender)?;
+    Ok(ClaimedPart { sender, upload, number: claimed.number })
+}
+
+pub(crate) fn after_to(after: Option<&Key>, limit: usize) -> wire::SyncAfter {
+    let after = after.map(Key::to_bytes).unwrap_or_default();
+    wire::SyncAfter { after, limit: u32::try_from(limit).unwrap_or(u32::MAX) }
+}
+
+/// Where a page of shared uploads begins, and how many it may have at most.
+pub(crate) fn after_from(after: wire::SyncAfter) -> Checked<(Option<Key>, usize)> {
+    let key = if after.after.is_empty() { None } else { Some(key_from(after.after)?) };
+    Ok((key, (after.limit as usize).min(SHARED_PAGE)))
+}
+
+pub(crate) fn uploads_to(records: &[UploadRecord]) -> Outcome {
+    Outcome::Uploads(wire::SyncUploads { uploads: records.iter().map(upload_to).collect() })
+}
+
+pub(crate) fn uploads_from(uploads: wire::SyncUploads) -> Checked<Vec<UploadRecord>> {
+    uploads.uploads.into_iter().map(upload_from).collect()
+}
+
+pub(crate) fn part_claim_to(claim: PartClaim) -> Outcome {
+    match claim {
+        PartClaim::Part(number) => Outcome::Part(number),
+        PartClaim::Wait => Outcome::Wait(wire::SyncNothing {}),
+        PartClaim::Finished => Outcome::Finished(wire::SyncNothing {}),
+    }
+}
+
 pub(crate) fn claim_to(claim: &Claim) -> Outcome {
     match claim {
         Claim::Range(claimed) => Outcome::Range(range_to(claimed)),
@@ -186,7 +233,10 @@ mod tests {
                 ..Default::default()
             };
             prop_assert!(settle_from(settle).is_err());
-            drop((part_from(part), upload_from(upload)));
+            let sender = wire::SyncSender { sender: String::new(), upload: part.upload.clone() };
+            let claimed = wire::SyncClaimedPart { sender: Some(sender), number: 0 };
+            prop_assert!(sender_from(None).is_err());
+            drop((part_from(part), upload_from(upload), claimed_part_from(claimed)));
         }
     }
 }

@@ -17,10 +17,10 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
 use super::access::{Token, may_call};
-use super::budget::Limits;
 use super::convert::{amounts_from, amounts_to};
 use super::members::Numbers;
 use super::{CoordinatorError, Description, Result};
+use crate::budget::Limits;
 use crate::retry::Dice;
 
 /// How long a connection may take to come about.

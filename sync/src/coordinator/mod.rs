@@ -5,10 +5,9 @@
 //! goes on with the journal. Calls come over lines that break: each act is done once however often its call comes,
 //! and a worker that is not heard for a lease drops its copies before another may have its range.
 //!
-//! Read `proto/farshore/v1/coordinator.proto`, `service.rs`, `link.rs`, then `budget.rs`.
+//! Read `proto/farshore/v1/coordinator.proto`, `service.rs`, `link.rs`, then `../budget.rs`.
 
 mod access;
-mod budget;
 mod convert;
 mod error;
 mod link;
@@ -35,7 +34,6 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
 pub use access::Token;
-pub use budget::{ASK_EVERY, Limits};
 pub use error::{CoordinatorError, Result};
 pub use link::{Link, LinkOptions};
 pub use members::Numbers;
@@ -45,7 +43,9 @@ use access::{admit, may_listen};
 use service::{Service, Shared};
 
 use crate::allowance::Allowance;
+pub use crate::budget::{ASK_EVERY, Limits};
 use crate::journal::WorkerJournal;
+use crate::rates::Rates;
 
 /// How often a connection is pinged, and how long an answer may take before it is cut.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(4);
@@ -78,7 +78,7 @@ pub struct Description {
     pub lease: Duration,
     /// Whether the job's report wants a line for each object.
     pub wants_lines: bool,
-    /// Its limits.
+    /// Which limits it has; how large each is follows from what is given.
     pub limits: Limits,
 }
 
@@ -111,13 +111,14 @@ pub struct Coordinator {
 }
 
 impl Coordinator {
-    /// Begins to serve a job.
+    /// Begins to serve a job, whose limits are those of `rates` at each time.
     ///
     /// # Errors
     /// `Insecure` or `Listen` for the address, `Tls` for the certificates.
     pub async fn start(
         journal: Arc<dyn WorkerJournal>,
         description: Description,
+        rates: Rates,
         options: &CoordinatorOptions,
         watcher: Arc<dyn Watcher>,
     ) -> Result<Self> {
@@ -138,7 +139,7 @@ impl Coordinator {
             |error: std::io::Error| CoordinatorError::Listen { address: options.listen, reason: error.to_string() };
         let listener = TcpListener::bind(options.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        let service = Arc::new(Service::new(journal, description, watcher));
+        let service = Arc::new(Service::new(journal, description, rates, watcher));
         let (stopping, stop) = watch::channel(false);
         let serving = serve(server, Arc::clone(&service), options.token.clone(), listener, stop);
         Ok(Self { address, service, stopping, server: tokio::spawn(serving) })

@@ -10,10 +10,14 @@ use farshore_proto::wire::sync_work_reply::Outcome;
 use farshore_proto::wire::sync_work_request::Act;
 
 use super::Description;
-use super::convert::{name_to, part_to, range_from, range_to, refusal_from, settle_to, upload_from, upload_to};
+use super::convert::{
+    after_to, claimed_part_to, name_to, part_to, range_from, range_to, refusal_from, sender_to, settle_to, upload_from,
+    upload_to, uploads_from,
+};
 use super::link::Link;
 use crate::journal::{
-    Claim, ClaimedRange, FinishedPart, JournalError, Result, Settled, UploadRecord, WorkerId, WorkerJournal,
+    Claim, ClaimedPart, ClaimedRange, FinishedPart, JournalError, PartClaim, Result, Settled, SharedUploads,
+    UploadRecord, WorkerId, WorkerJournal,
 };
 use crate::key::Key;
 use crate::store::Upload;
@@ -52,6 +56,46 @@ impl RemoteJournal {
 
     fn nonsense(&self, outcome: &Outcome) -> JournalError {
         self.link.malformed(format!("{outcome:?} is no answer to what was asked")).into()
+    }
+}
+
+#[async_trait]
+impl SharedUploads for RemoteJournal {
+    async fn share(&self, sender: &WorkerId, upload: &Upload) -> Result<()> {
+        self.done(Act::Share(sender_to(sender, upload))).await
+    }
+
+    async fn keep_shared(&self, sender: &WorkerId, upload: &Upload) -> Result<()> {
+        self.done(Act::KeepShared(sender_to(sender, upload))).await
+    }
+
+    async fn withdraw(&self, sender: &WorkerId, upload: &Upload) -> Result<()> {
+        self.done(Act::Withdraw(sender_to(sender, upload))).await
+    }
+
+    async fn shared(&self, after: Option<&Key>, limit: usize) -> Result<Vec<UploadRecord>> {
+        match self.call(Act::Shared(after_to(after, limit))).await? {
+            Outcome::Uploads(uploads) => Ok(uploads_from(uploads).map_err(|reason| self.link.malformed(reason))?),
+            other => Err(self.nonsense(&other)),
+        }
+    }
+
+    async fn claim_part(&self, sender: &WorkerId, upload: &Upload) -> Result<PartClaim> {
+        match self.call(Act::ClaimPart(sender_to(sender, upload))).await? {
+            // Parts are counted from 1 on.
+            Outcome::Part(number) if number > 0 => Ok(PartClaim::Part(number)),
+            Outcome::Wait(_) => Ok(PartClaim::Wait),
+            Outcome::Finished(_) => Ok(PartClaim::Finished),
+            other => Err(self.nonsense(&other)),
+        }
+    }
+
+    async fn renew_part(&self, claimed: &ClaimedPart) -> Result<()> {
+        self.done(Act::RenewPart(claimed_part_to(claimed))).await
+    }
+
+    async fn release_part(&self, claimed: &ClaimedPart) -> Result<()> {
+        self.done(Act::ReleasePart(claimed_part_to(claimed))).await
     }
 }
 

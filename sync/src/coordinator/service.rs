@@ -15,15 +15,16 @@ use futures::stream::{self, Stream, StreamExt};
 use parking_lot::{Mutex, RwLock};
 use tonic::{Request, Response, Status};
 
-use super::budget::{Budget, Limits};
 use super::convert::{
-    Checked, amounts_from, amounts_to, claim_to, key_from, name_from, part_from, range_from, range_to, refusal_to,
-    settle_from, upload_from, upload_to,
+    Checked, after_from, amounts_from, amounts_to, claim_to, claimed_part_from, key_from, name_from, part_claim_to,
+    part_from, range_from, range_to, refusal_to, sender_from, settle_from, upload_from, upload_to, uploads_to,
 };
 use super::members::{Members, Numbers};
 use super::{Description, Watcher};
+use crate::budget::{Budget, Limits};
 use crate::journal::{ClaimedRange, Result as JournalResult, WorkerId, WorkerJournal};
 use crate::limits::MAX_WORKER_BYTES;
+use crate::rates::Rates;
 
 /// Bytes of a file in one message.
 const PIECE_BYTES: usize = 1 << 20;
@@ -36,6 +37,7 @@ type Parts = Pin<Box<dyn Stream<Item = Result<wire::SyncDescribePart, Status>> +
 pub(crate) struct Service {
     journal: Arc<dyn WorkerJournal>,
     description: Description,
+    rates: Rates,
     budget: Mutex<Budget>,
     pub(crate) members: Members,
     watcher: Arc<dyn Watcher>,
@@ -45,10 +47,15 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    pub(crate) fn new(journal: Arc<dyn WorkerJournal>, description: Description, watcher: Arc<dyn Watcher>) -> Self {
-        let budget = Mutex::new(Budget::new(&description.limits, Duration::ZERO));
+    pub(crate) fn new(
+        journal: Arc<dyn WorkerJournal>,
+        description: Description,
+        rates: Rates,
+        watcher: Arc<dyn Watcher>,
+    ) -> Self {
+        let budget = Mutex::new(Budget::new(&rates.limits(), Duration::ZERO));
         let (members, ended) = (Members::default(), RwLock::default());
-        Self { journal, description, budget, members, watcher, begun: Instant::now(), ended }
+        Self { journal, description, rates, budget, members, watcher, begun: Instant::now(), ended }
     }
 
     pub(crate) fn now(&self) -> Duration {
@@ -57,7 +64,9 @@ impl Service {
 
     /// What a process may use of the limits until it asks again.
     pub(crate) fn grant(&self, member: &str, wanted: Limits) -> Limits {
-        self.budget.lock().grant(member, wanted, self.now())
+        let mut budget = self.budget.lock();
+        budget.set(&self.rates.limits(), self.now());
+        budget.grant(member, wanted, self.now())
     }
 
     fn check_job(&self, job: &[u8]) -> Result<(), Status> {
@@ -192,6 +201,28 @@ async fn try_act(journal: &dyn WorkerJournal, act: Act) -> Checked<JournalResult
             done(journal.finish_part(&upload, &part).await)
         }
         Act::EndUpload(name) => done(journal.end_upload(&name_from(Some(name))?).await),
+        Act::Share(sender) => {
+            let (sender, upload) = sender_from(Some(sender))?;
+            done(journal.share(&sender, &upload).await)
+        }
+        Act::KeepShared(sender) => {
+            let (sender, upload) = sender_from(Some(sender))?;
+            done(journal.keep_shared(&sender, &upload).await)
+        }
+        Act::Withdraw(sender) => {
+            let (sender, upload) = sender_from(Some(sender))?;
+            done(journal.withdraw(&sender, &upload).await)
+        }
+        Act::Shared(after) => {
+            let (after, limit) = after_from(after)?;
+            journal.shared(after.as_ref(), limit).await.map(|records| uploads_to(&records))
+        }
+        Act::ClaimPart(sender) => {
+            let (sender, upload) = sender_from(Some(sender))?;
+            journal.claim_part(&sender, &upload).await.map(part_claim_to)
+        }
+        Act::RenewPart(claimed) => done(journal.renew_part(&claimed_part_from(claimed)?).await),
+        Act::ReleasePart(claimed) => done(journal.release_part(&claimed_part_from(claimed)?).await),
     })
 }
 

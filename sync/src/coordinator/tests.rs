@@ -13,14 +13,17 @@ use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 use super::*;
+use crate::allowance::Amounts;
 use crate::counts::Counts;
 use crate::journal::contract::{self, Maker, job, worker};
 use crate::journal::{
-    Claim, ClaimedRange, Deletion, EngineJournal, Failure, FinishedPart, JobIdentity, Journal, JournalOptions, Opened,
-    Result as JournalResult, Settled, Sharing, UploadRecord, WorkerId,
+    Claim, ClaimedPart, ClaimedRange, Deletion, EngineJournal, Failure, FinishedPart, JobIdentity, Journal,
+    JournalOptions, Opened, PartClaim, Result as JournalResult, Settled, SharedUploads, Sharing, UploadRecord,
+    WorkerId,
 };
 use crate::key::Key;
 use crate::key_range::KeyRange;
+use crate::schedule::WeekMinute;
 use crate::store::Upload;
 
 /// Hears nothing.
@@ -29,6 +32,10 @@ struct Deaf;
 
 impl Watcher for Deaf {
     fn told(&self, _: &Numbers, _: &[String]) {}
+}
+
+fn no_limits() -> Rates {
+    Rates::new(Amounts::default(), Arc::new(|| WeekMinute::new(0, 0, 0).expect("there is a Monday")))
 }
 
 fn options() -> CoordinatorOptions {
@@ -67,7 +74,38 @@ impl Wired {
         let job = self.journal.name().unwrap();
         let description = Description { job, lease: Duration::from_secs(30), ..Description::default() };
         let journal = Arc::clone(&self.journal) as Arc<dyn WorkerJournal>;
-        Coordinator::start(journal, description, options, Arc::new(Deaf)).await.unwrap()
+        Coordinator::start(journal, description, no_limits(), options, Arc::new(Deaf)).await.unwrap()
+    }
+}
+
+#[async_trait]
+impl SharedUploads for Wired {
+    async fn share(&self, sender: &WorkerId, upload: &Upload) -> JournalResult<()> {
+        self.remote().share(sender, upload).await
+    }
+
+    async fn keep_shared(&self, sender: &WorkerId, upload: &Upload) -> JournalResult<()> {
+        self.remote().keep_shared(sender, upload).await
+    }
+
+    async fn withdraw(&self, sender: &WorkerId, upload: &Upload) -> JournalResult<()> {
+        self.remote().withdraw(sender, upload).await
+    }
+
+    async fn shared(&self, after: Option<&Key>, limit: usize) -> JournalResult<Vec<UploadRecord>> {
+        self.remote().shared(after, limit).await
+    }
+
+    async fn claim_part(&self, sender: &WorkerId, upload: &Upload) -> JournalResult<PartClaim> {
+        self.remote().claim_part(sender, upload).await
+    }
+
+    async fn renew_part(&self, claimed: &ClaimedPart) -> JournalResult<()> {
+        self.remote().renew_part(claimed).await
+    }
+
+    async fn release_part(&self, claimed: &ClaimedPart) -> JournalResult<()> {
+        self.remote().release_part(claimed).await
     }
 }
 
@@ -276,7 +314,7 @@ async fn files_come_whole_whatever_their_size() {
     let lease = Duration::from_secs(3);
     let told = Description { job, files, limits, args, lease, source: "/a".into(), ..Description::default() };
     let journal = Arc::clone(&wired.journal) as Arc<dyn WorkerJournal>;
-    let coordinator = Coordinator::start(journal, told.clone(), &options(), Arc::new(Deaf)).await.unwrap();
+    let coordinator = Coordinator::start(journal, told.clone(), no_limits(), &options(), Arc::new(Deaf)).await.unwrap();
     assert_eq!(Link::new(link_options(&coordinator)).unwrap().describe().await.unwrap(), told);
 }
 

@@ -15,7 +15,7 @@ use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::outcome::Observer;
 use crate::pace::Pace;
-use crate::store::{Body, ByteStream};
+use crate::store::{Body, ByteStream, Store};
 
 /// A stream that is checked.
 pub(super) struct Checked {
@@ -59,6 +59,11 @@ impl Checked {
             observer: Arc::clone(&copier.observer),
             buffers: copier.buffers.clone(),
         }
+    }
+
+    /// The same of a store that is not the source, which errors name.
+    pub(super) fn of(self, store: &dyn Store) -> Self {
+        Self { store: store.name().to_owned(), ..self }
     }
 
     /// The next chunk; none at an end that is right.

@@ -120,7 +120,8 @@ impl Copier {
     /// Reads an object for its checksums alone.
     pub(super) async fn checksums_of(&self, store: &Arc<dyn Store>, entry: &Entry, extra: Extra) -> Result<Checksums> {
         let reading = store.read(&ReadRequest::whole(&entry.key, &entry.identity())).await?;
-        Checked::new(self, &entry.key, reading.bytes, entry.size, Checksums::none(), extra).drain().await
+        let bytes = Checked::new(self, &entry.key, reading.bytes, entry.size, Checksums::none(), extra);
+        bytes.of(store.as_ref()).drain().await
     }
 
     /// Gives the target's object the source's attributes.

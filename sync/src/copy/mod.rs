@@ -8,6 +8,8 @@ mod links;
 mod look;
 mod parts;
 mod records;
+mod senders;
+mod shared_parts;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use self::buffers::Buffers;
 use self::checked::Checked;
 use self::links::Links;
 pub(crate) use self::look::Looked;
+use self::senders::Senders;
+pub(crate) use self::shared_parts::Wanted;
 use crate::attributes::{AttributeKind, AttributeSet, Grant, Grantee};
 use crate::checksum::{Agreement, Algorithm, Checksums};
 use crate::counts::Counts;
@@ -84,6 +88,7 @@ pub(crate) struct Copier {
     memory: Arc<Semaphore>,
     buffers: Buffers,
     links: Links,
+    senders: Senders,
 }
 
 /// What came of a copy.
@@ -149,6 +154,7 @@ impl Copier {
             memory: Arc::new(Semaphore::new(COPY_MEMORY_BYTES)),
             buffers: Buffers::default(),
             links: Links::default(),
+            senders: Senders::new(seed),
         }
     }
 
@@ -225,7 +231,7 @@ impl Copier {
         }
         let capabilities = self.target.capabilities();
         // An empty object costs no less that way, and some servers do not copy the markers of directories.
-        let server_side = entry.size > 0 && self.options.server_side && self.target.copies_from(self.source.as_ref());
+        let server_side = entry.size > 0 && self.copies_server_side();
         if server_side && entry.size <= capabilities.max_copy_bytes {
             return self.copy_server_side(entry).await;
         }
@@ -236,6 +242,10 @@ impl Copier {
             None if entry.size <= capabilities.max_put_bytes => self.copy_whole(entry).await,
             _ => Err(StoreError::unholdable(self.target.name(), &entry.key, "it is too large")),
         }
+    }
+
+    fn copies_server_side(&self) -> bool {
+        self.options.server_side && self.target.copies_from(self.source.as_ref())
     }
 
     /// A directory or a symbolic link.

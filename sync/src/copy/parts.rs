@@ -2,25 +2,29 @@
 //! with the parts that are missing, and nothing is under the key before all of them agree.
 
 use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::checked::Checked;
 use super::{Backup, Copied, Copier, journal_error, known};
 use crate::checksum::{Agreement, Checksums};
 use crate::digest::{Hasher, PartDigest, combine};
-use crate::entry::Entry;
+use crate::entry::{Entry, Identity};
 use crate::error::{Result, StoreError};
-use crate::journal::{FinishedPart, UploadRecord};
+use crate::journal::{FinishedPart, JournalError, UploadRecord};
+use crate::key::Key;
 use crate::limits::PARTS_AT_ONCE;
 use crate::parts::Cut;
 use crate::store::{Body, PartRequest, PutRequest, ReadRequest, StoredPart, Upload};
 
 /// An object that is being copied in parts.
-struct PartCopy<'a> {
-    copier: &'a Copier,
-    entry: &'a Entry,
-    cut: Cut,
-    upload: Upload,
-    server_side: bool,
+pub(super) struct PartCopy<'a> {
+    pub(super) copier: &'a Copier,
+    /// The source's object, and the state of it that is copied.
+    pub(super) key: Key,
+    pub(super) identity: Identity,
+    pub(super) cut: Cut,
+    pub(super) upload: Upload,
+    pub(super) server_side: bool,
 }
 
 impl Copier {
@@ -28,8 +32,9 @@ impl Copier {
         let object = self.source_object(entry).await?;
         let mut request = self.request_of(&object);
         let record = self.resume_or_begin(entry, cut, &request).await?;
-        let copy = PartCopy { copier: self, entry, cut, upload: record.upload.clone(), server_side };
-        let parts = match copy.send_missing(record.parts).await {
+        let (identity, upload) = (entry.identity(), record.upload.clone());
+        let copy = PartCopy { copier: self, key: entry.key.clone(), identity, cut, upload, server_side };
+        let parts = match copy.send_all(record.parts).await {
             Err(StoreError::Missing { what, .. }) => return Err(self.forgotten(&copy.upload, &what).await?),
             Err(error @ StoreError::Changed { .. }) => {
                 self.abort(&copy.upload).await?;
@@ -108,40 +113,59 @@ impl Copier {
 }
 
 impl PartCopy<'_> {
-    /// Sends the parts that the store does not have; all parts, in order.
+    /// Sends the parts that the store does not have, with others where there are others: all parts, in order.
+    async fn send_all(&self, parts: Vec<FinishedPart>) -> Result<Vec<FinishedPart>> {
+        let _sending = self.copier.senders.begin(&self.upload);
+        if self.is_shared() { self.send_shared().await } else { self.send_missing(parts).await }
+    }
+
     async fn send_missing(&self, mut parts: Vec<FinishedPart>) -> Result<Vec<FinishedPart>> {
         let has = |number: u32| parts.iter().any(|part| part.stored.number == number);
         let missing: Vec<u32> = (1..=self.cut.count()).filter(|number| !has(*number)).collect();
-        let sent = stream::iter(missing).map(|number| self.send_noted(number)).buffer_unordered(PARTS_AT_ONCE);
+        let send = |number| async move {
+            let _room = self.room().await;
+            self.send_noted(number).await
+        };
+        let sent = stream::iter(missing).map(send).buffer_unordered(PARTS_AT_ONCE);
         let sent: Vec<FinishedPart> = sent.try_collect().await?;
         parts.extend(sent);
         parts.sort_by_key(|part| part.stored.number);
         Ok(parts)
     }
 
-    async fn send_noted(&self, number: u32) -> Result<FinishedPart> {
+    /// Room in memory for a part.
+    pub(super) async fn room(&self) -> Option<OwnedSemaphorePermit> {
+        let len = self.cut.part_bytes.min(self.cut.size);
+        if self.server_side { None } else { self.copier.memory(len).await }
+    }
+
+    /// Sends a part for which there is room, and notes it.
+    pub(super) async fn send_noted(&self, number: u32) -> Result<FinishedPart> {
         let part = self.copier.retry(|| async { self.send(number).await }).await?;
         let noted = self.copier.journal.finish_part(&self.upload, &part).await;
-        noted.map_err(|error| journal_error(&self.entry.key, &error))?;
+        if let Err(JournalError::Lost) = noted {
+            // Whoever ended the upload did so before this part came, which some stores keep.
+            self.copier.retry(|| async { self.upload.abort_at(self.copier.target.as_ref()).await }).await?;
+        }
+        noted.map_err(|error| journal_error(&self.upload.key, &error))?;
         Ok(part)
     }
 
     async fn send(&self, number: u32) -> Result<FinishedPart> {
         let range = self.cut.range(number);
         let copier = self.copier;
-        let read = ReadRequest { range, ..ReadRequest::whole(&self.entry.key, &self.entry.identity()) };
+        let read = ReadRequest { range, ..ReadRequest::whole(&self.key, &self.identity) };
         if self.server_side {
             let _slot = copier.target_pace.slot().await;
             copier.target_pace.request().await;
             let stored = copier.target.copy_part(copier.source.as_ref(), &read, &self.upload, number).await?;
             return Ok(FinishedPart { stored, digest: None });
         }
-        let _memory = copier.memory(range.len).await;
         let _slot = copier.target_pace.slot().await;
         copier.source_pace.request().await;
         let reading = copier.source.read(&read).await?;
         let hasher = Hasher::of_part(range.offset, self.cut.part_bytes, copier.extra(&Checksums::none()));
-        let checked = Checked::with(copier, &self.entry.key, reading.bytes, range.len, Checksums::none(), hasher);
+        let checked = Checked::with(copier, &self.key, reading.bytes, range.len, Checksums::none(), hasher);
         copier.target_pace.request().await;
         let mut part = PartRequest { number, range, checksums: Checksums::none() };
         let (stored, (computed, digest)) = if copier.is_gathered(range.len) {
@@ -163,7 +187,7 @@ impl PartCopy<'_> {
         if stored.size == len && agree {
             return Ok(());
         }
-        let what = format!("part {} of {}", stored.number, self.entry.key);
+        let what = format!("part {} of {}", stored.number, self.upload.key);
         Err(StoreError::corrupt(
             self.copier.target.name(),
             &what,

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::worker::Worker;
-use crate::allowance::{Allowance, Amounts};
+use crate::allowance::Allowance;
 use crate::copy::{Backup, Copier, CopyOptions, Ends};
 use crate::counts::Counts;
 use crate::error::StoreError;
@@ -196,18 +196,6 @@ impl Job {
         Self { backup: Some(backup), ..self }
     }
 
-    /// The limits of bytes and requests a second.
-    pub fn limits(&self) -> Amounts<Option<u64>> {
-        let JobOptions { source_pace, target_pace, .. } = &self.options;
-        let requests = |pace: &PaceLimits| pace.requests_per_second.map(|rate| u64::from(rate.get()));
-        Amounts {
-            source_bytes: source_pace.bytes_per_second,
-            target_bytes: target_pace.bytes_per_second,
-            source_requests: requests(source_pace),
-            target_requests: requests(target_pace),
-        }
-    }
-
     fn pace(&self, limits: PaceLimits, side: Side) -> Arc<Pace> {
         Arc::new(match &self.allowance {
             Some(allowance) => Pace::given(limits, Arc::clone(allowance), side),
@@ -362,6 +350,8 @@ impl Context {
 mod backup_tests;
 #[cfg(test)]
 mod origin_tests;
+#[cfg(test)]
+mod shared_tests;
 #[cfg(test)]
 mod silent_tests;
 #[cfg(test)]

@@ -12,7 +12,8 @@ use crate::attributes::AttributeSet;
 use crate::entry::Object;
 use crate::error::Result as StoreResult;
 use crate::journal::{
-    Claim, ClaimedRange, EngineJournal, FinishedPart, JournalOptions, Result, Settled, Sharing, UploadRecord,
+    Claim, ClaimedPart, ClaimedRange, EngineJournal, FinishedPart, JournalOptions, PartClaim, Result, Settled,
+    SharedUploads, Sharing, UploadRecord,
 };
 use crate::key::Key;
 use crate::outcome::Silent;
@@ -35,6 +36,37 @@ impl Line {
         while self.cut.load(Ordering::SeqCst) {
             self.mended.notified().await;
         }
+    }
+}
+
+#[async_trait]
+impl SharedUploads for Line {
+    async fn share(&self, sender: &WorkerId, upload: &Upload) -> Result<()> {
+        self.journal.share(sender, upload).await
+    }
+
+    async fn keep_shared(&self, sender: &WorkerId, upload: &Upload) -> Result<()> {
+        self.journal.keep_shared(sender, upload).await
+    }
+
+    async fn withdraw(&self, sender: &WorkerId, upload: &Upload) -> Result<()> {
+        self.journal.withdraw(sender, upload).await
+    }
+
+    async fn shared(&self, after: Option<&Key>, limit: usize) -> Result<Vec<UploadRecord>> {
+        self.journal.shared(after, limit).await
+    }
+
+    async fn claim_part(&self, sender: &WorkerId, upload: &Upload) -> Result<PartClaim> {
+        self.journal.claim_part(sender, upload).await
+    }
+
+    async fn renew_part(&self, claimed: &ClaimedPart) -> Result<()> {
+        self.journal.renew_part(claimed).await
+    }
+
+    async fn release_part(&self, claimed: &ClaimedPart) -> Result<()> {
+        self.journal.release_part(claimed).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! A worker: claims a range, lists it on both sides, merges, decides, copies, and tells the journal of its frontier.
 
 mod claim;
+mod help;
 mod sharing;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::help::Help;
 use super::Context;
 use super::act::{account, act, bytes_of, key_of, listed, sides, tell};
 use super::feed::{Fed, Feed};
@@ -70,7 +72,7 @@ impl Worker {
 
     /// Works until no range is left or the job is stopped.
     pub(super) async fn run(self) -> Result<()> {
-        let mut pause = CLAIM_PAUSE;
+        let (mut pause, mut help) = (CLAIM_PAUSE, Help::new(Arc::clone(&self.context)));
         let mut ranges_changed = self.context.ranges_changed.subscribe();
         while !self.context.is_stopped() {
             let asked_at = Instant::now();
@@ -78,6 +80,7 @@ impl Worker {
             match self.context.journal().claim(&self.id).await? {
                 Claim::Finished => break,
                 Claim::Wait => {
+                    help.go_on();
                     // What other processes do is found by asking again.
                     let asks_again = tokio::time::sleep(pause);
                     tokio::select! {
@@ -87,12 +90,14 @@ impl Worker {
                     pause = (pause * 2).min(LONGEST_CLAIM_PAUSE);
                 }
                 Claim::Range(claimed) => {
+                    help.pause();
                     self.work(claimed, asked_at).await?;
                     self.context.ranges_changed.send_replace(());
                     pause = CLAIM_PAUSE;
                 }
             }
         }
+        help.end().await;
         Ok(())
     }
 

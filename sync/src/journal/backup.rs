@@ -7,7 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Claim, ClaimedRange, FinishedPart, Result, Settled, UploadRecord, WorkerId, WorkerJournal};
+use super::{
+    Claim, ClaimedPart, ClaimedRange, FinishedPart, PartClaim, Result, Settled, SharedUploads, UploadRecord, WorkerId,
+    WorkerJournal,
+};
 use crate::key::Key;
 use crate::store::{Upload, UploadId};
 
@@ -37,9 +40,42 @@ impl BackupUploads {
 }
 
 #[async_trait]
+impl SharedUploads for BackupUploads {
+    async fn share(&self, sender: &WorkerId, upload: &Upload) -> Result<()> {
+        self.journal.share(sender, &Self::noted(upload)).await
+    }
+
+    async fn keep_shared(&self, sender: &WorkerId, upload: &Upload) -> Result<()> {
+        self.journal.keep_shared(sender, &Self::noted(upload)).await
+    }
+
+    async fn withdraw(&self, sender: &WorkerId, upload: &Upload) -> Result<()> {
+        self.journal.withdraw(sender, &Self::noted(upload)).await
+    }
+
+    async fn shared(&self, after: Option<&Key>, limit: usize) -> Result<Vec<UploadRecord>> {
+        let shared = self.journal.shared(after, limit).await?.into_iter();
+        Ok(shared.filter_map(|record| Some(UploadRecord { upload: Self::below(&record.upload)?, ..record })).collect())
+    }
+
+    async fn claim_part(&self, sender: &WorkerId, upload: &Upload) -> Result<PartClaim> {
+        self.journal.claim_part(sender, &Self::noted(upload)).await
+    }
+
+    async fn renew_part(&self, claimed: &ClaimedPart) -> Result<()> {
+        self.journal.renew_part(&ClaimedPart { upload: Self::noted(&claimed.upload), ..claimed.clone() }).await
+    }
+
+    async fn release_part(&self, claimed: &ClaimedPart) -> Result<()> {
+        self.journal.release_part(&ClaimedPart { upload: Self::noted(&claimed.upload), ..claimed.clone() }).await
+    }
+}
+
+#[async_trait]
 impl WorkerJournal for BackupUploads {
+    /// None: nobody else sends parts of a backup, for he would send those of the job's source to its target.
     fn lease(&self) -> Option<Duration> {
-        self.journal.lease()
+        None
     }
 
     async fn claim(&self, worker: &WorkerId) -> Result<Claim> {

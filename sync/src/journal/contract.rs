@@ -1,5 +1,7 @@
 //! The contract of journals, as tests that every implementation passes.
 
+mod shared_uploads;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -48,6 +50,10 @@ pub async fn run_all(maker: &dyn Maker) {
     what_is_recorded_comes_once_and_in_order(maker.empty().await).await;
     uploads_keep_their_parts(maker).await;
     several_uploads_of_a_key_are_all_remembered(maker.empty().await).await;
+    shared_uploads::parts_are_claimed_once_from_the_lowest_on(maker.empty().await).await;
+    shared_uploads::who_shares_an_upload_again_ends_the_claims_of_who_did_before(maker.empty().await).await;
+    shared_uploads::uploads_that_want_help_are_found(maker.empty().await).await;
+    shared_uploads::a_shared_upload_goes_on_after_the_death_of_its_process(maker).await;
 }
 
 /// A job over `range` that `name` tells from others.
@@ -359,7 +365,8 @@ async fn what_is_recorded_comes_once_and_in_order(journal: Arc<dyn Journal>) {
     }
 }
 
-fn upload(name: &str, id: &str) -> UploadRecord {
+/// An upload of many parts.
+pub fn upload(name: &str, id: &str) -> UploadRecord {
     UploadRecord {
         upload: Upload { key: key(name), id: UploadId::new(id) },
         identity: Identity {
@@ -374,7 +381,8 @@ fn upload(name: &str, id: &str) -> UploadRecord {
     }
 }
 
-fn part(number: u32) -> FinishedPart {
+/// A part of such an upload.
+pub fn part(number: u32) -> FinishedPart {
     let checksums = Checksums::none().with(Checksum::Crc64Nvme(u64::from(number)));
     let stored = StoredPart { number, size: 8 << 20, etag: ETag::new(&format!("part {number}")), checksums };
     let subtree = (number.is_multiple_of(2)).then_some([number as u8; 32]);

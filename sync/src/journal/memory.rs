@@ -8,11 +8,12 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::pages::Pages;
-use super::range::{ProcessId, Progress, RangeRecord};
+use super::range::{Holder, ProcessId, Progress, RangeRecord};
+use super::shared_uploads::{PartHolder, Share};
 use super::{
-    Claim, ClaimedRange, DELETIONS_TOO_EARLY, Deletion, DeletionSpool, FINISHED_TOO_EARLY, Failure, FinishedPart,
-    JobIdentity, Journal, JournalError, Opened, RECORDED_TOO_EARLY, Result, Settled, UploadRecord, WorkerId,
-    WorkerJournal, decode_recorded, encode_recorded,
+    Claim, ClaimedPart, ClaimedRange, DELETIONS_TOO_EARLY, Deletion, DeletionSpool, FINISHED_TOO_EARLY, Failure,
+    FinishedPart, JobIdentity, Journal, JournalError, Opened, PartClaim, RECORDED_TOO_EARLY, Result, Settled,
+    SharedUploads, UploadRecord, WorkerId, WorkerJournal, decode_recorded, encode_recorded,
 };
 use crate::counts::Counts;
 use crate::key::Key;
@@ -43,6 +44,14 @@ struct State {
     failures: Vec<Failure>,
     /// Those of a key in the order in which they were begun.
     uploads: BTreeMap<Key, Vec<UploadRecord>>,
+    shares: BTreeMap<Upload, SharedParts>,
+}
+
+/// A shared upload, and the claims on its parts.
+#[derive(Debug)]
+struct SharedParts {
+    share: Share,
+    claims: BTreeMap<u32, PartHolder>,
 }
 
 impl MemoryJournal {
@@ -76,6 +85,98 @@ impl State {
 
     fn upload(&mut self, upload: &Upload) -> Option<&mut UploadRecord> {
         self.uploads.get_mut(&upload.key)?.iter_mut().find(|record| record.upload == *upload)
+    }
+
+    fn shared(&mut self, upload: &Upload) -> Result<&mut SharedParts> {
+        self.shares.get_mut(upload).ok_or(JournalError::Lost)
+    }
+}
+
+impl SharedParts {
+    /// Who has the part that was claimed, if the claim holds.
+    fn held(&mut self, claimed: &ClaimedPart) -> Option<&mut PartHolder> {
+        let holder = self.claims.get_mut(&claimed.number)?;
+        holder.as_ref().is_some_and(|holder| holder.worker == claimed.sender).then_some(holder)
+    }
+
+    fn is_free(&self, count: u32) -> bool {
+        self.share.next <= count || self.claims.values().any(Option::is_none)
+    }
+
+    fn free_those_of(&mut self, sender: &WorkerId) {
+        for holder in self.claims.values_mut() {
+            if holder.as_ref().is_some_and(|holder| holder.worker == *sender) {
+                *holder = None;
+            }
+        }
+    }
+}
+
+/// Claims have no lease here: all senders are of this process.
+#[async_trait]
+impl SharedUploads for MemoryJournal {
+    async fn share(&self, sender: &WorkerId, upload: &Upload) -> Result<()> {
+        let mut state = self.state.lock();
+        state.upload(upload).ok_or(JournalError::Lost)?;
+        let shared = match state.shares.remove(upload) {
+            None => SharedParts { share: Share::new(sender, THIS_PROCESS), claims: BTreeMap::new() },
+            Some(mut shared) => {
+                let (share, before) = shared.share.clone().pass_to(sender, THIS_PROCESS);
+                shared.free_those_of(&before);
+                SharedParts { share, ..shared }
+            }
+        };
+        state.shares.insert(upload.clone(), shared);
+        Ok(())
+    }
+
+    async fn keep_shared(&self, sender: &WorkerId, upload: &Upload) -> Result<()> {
+        self.state.lock().shared(upload)?.share.keep(sender)
+    }
+
+    async fn withdraw(&self, sender: &WorkerId, upload: &Upload) -> Result<()> {
+        let mut state = self.state.lock();
+        if state.shares.get(upload).is_some_and(|shared| shared.share.holder.worker == *sender) {
+            state.shares.remove(upload);
+        }
+        Ok(())
+    }
+
+    async fn shared(&self, after: Option<&Key>, limit: usize) -> Result<Vec<UploadRecord>> {
+        let state = self.state.lock();
+        let records = state.uploads.iter().filter(|(key, _)| after.is_none_or(|after| *key > after));
+        let free = |record: &&UploadRecord| {
+            state.shares.get(&record.upload).is_some_and(|shared| shared.is_free(record.count()))
+        };
+        let bare = |record: &UploadRecord| UploadRecord { parts: Vec::new(), ..record.clone() };
+        Ok(records.flat_map(|(_, records)| records).filter(free).take(limit).map(bare).collect())
+    }
+
+    async fn claim_part(&self, sender: &WorkerId, upload: &Upload) -> Result<PartClaim> {
+        let mut state = self.state.lock();
+        let record = state.upload(upload).cloned().ok_or(JournalError::Lost)?;
+        let shared = state.shared(upload)?;
+        let is_there = |number: &u32| record.parts.iter().any(|part| part.stored.number == *number);
+        let freed = shared.claims.iter().find(|(_, holder)| holder.is_none()).map(|(number, _)| *number);
+        let fresh = (shared.share.next..=record.count()).find(|number| !is_there(number)).filter(|_| freed.is_none());
+        let choice = Share::choose(freed, fresh, !shared.claims.is_empty());
+        if let PartClaim::Part(number) = choice {
+            shared.claims.insert(number, Some(Holder::new(sender, THIS_PROCESS)));
+            shared.share.next = fresh.map_or(shared.share.next, |fresh| fresh + 1);
+        }
+        Ok(choice)
+    }
+
+    async fn renew_part(&self, claimed: &ClaimedPart) -> Result<()> {
+        self.state.lock().shared(&claimed.upload)?.held(claimed).map(drop).ok_or(JournalError::Lost)
+    }
+
+    async fn release_part(&self, claimed: &ClaimedPart) -> Result<()> {
+        if let Some(holder) = self.state.lock().shares.get_mut(&claimed.upload).and_then(|shared| shared.held(claimed))
+        {
+            *holder = None;
+        }
+        Ok(())
     }
 }
 
@@ -152,6 +253,7 @@ impl WorkerJournal for MemoryJournal {
         let records = state.uploads.entry(record.upload.key.clone()).or_default();
         records.retain(|known| known.upload != record.upload);
         records.push(record.clone());
+        state.shares.remove(&record.upload);
         Ok(())
     }
 
@@ -161,6 +263,9 @@ impl WorkerJournal for MemoryJournal {
         record.parts.retain(|known| known.stored.number != part.stored.number);
         record.parts.push(part.clone());
         record.parts.sort_unstable_by_key(|part| part.stored.number);
+        if let Some(parts) = state.shares.get_mut(upload) {
+            parts.claims.remove(&part.stored.number);
+        }
         Ok(())
     }
 
@@ -170,6 +275,7 @@ impl WorkerJournal for MemoryJournal {
             records.retain(|record| record.upload != *upload);
         }
         state.uploads.retain(|_, records| !records.is_empty());
+        state.shares.remove(upload);
         Ok(())
     }
 }

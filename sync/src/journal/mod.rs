@@ -21,6 +21,7 @@
 //!   is counted once.
 //! - Several uploads of one key may be under way, when workers took over from each other. `upload_of` gives the one
 //!   that was begun last; all stay in `uploads` until they are ended, so none is forgotten in the store.
+//! - Uploads whose parts several workers send have a contract of their own: `shared_uploads.rs`.
 
 mod backup;
 mod codec;
@@ -30,7 +31,10 @@ pub mod contract;
 mod engine;
 mod memory;
 mod pages;
+#[cfg(test)]
+mod parts_simulation;
 mod range;
+mod shared_uploads;
 #[cfg(test)]
 mod simulation;
 mod spool;
@@ -49,6 +53,7 @@ pub(crate) use engine::{
     encode_part, encode_recorded, encode_upload,
 };
 pub use memory::MemoryJournal;
+pub use shared_uploads::{ClaimedPart, PartClaim, SharedUploads};
 pub use spool::DeletionSpool;
 
 use crate::counts::Counts;
@@ -236,7 +241,7 @@ pub struct FinishedPart {
 
 /// What workers ask of a journal and tell it. See the module for the contract.
 #[async_trait]
-pub trait WorkerJournal: Send + Sync + Debug {
+pub trait WorkerJournal: SharedUploads + Send + Sync + Debug {
     /// How long a claim lives after its worker's last sign of life; none if it lives as long as this process.
     fn lease(&self) -> Option<Duration>;
 

@@ -53,7 +53,7 @@ impl RangeRecord {
     /// Gives the range to a worker; all earlier claims of it end.
     pub(crate) fn claim(&mut self, id: u64, worker: &WorkerId, process: ProcessId) -> ClaimedRange {
         self.fence += 1;
-        self.holder = Some(Holder { worker: worker.clone(), process, beat: 0 });
+        self.holder = Some(Holder::new(worker, process));
         ClaimedRange { id, fence: self.fence, range: self.keys.clone() }
     }
 

@@ -13,6 +13,8 @@ mod hostile;
 mod keys;
 mod killed;
 mod kills;
+mod large;
+mod limits;
 mod links;
 mod local;
 mod manifest;

@@ -258,7 +258,7 @@ fn who_shows_a_certificate_of_another_authority_is_refused_at_once() {
     assert_same_for_rsync(&shore.path("source"), &shore.path("target"));
 }
 
-fn wait_until(mut done: impl FnMut() -> bool) {
+pub(super) fn wait_until(mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !done() {
         assert!(begun.elapsed() < LIMIT, "it does not come to pass");
@@ -267,7 +267,7 @@ fn wait_until(mut done: impl FnMut() -> bool) {
 }
 
 /// A number of a page for Prometheus.
-fn number(address: &str, name: &str) -> Option<f64> {
+pub(super) fn number(address: &str, name: &str) -> Option<f64> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n").ok()?;
     let mut page = String::new();

@@ -51,7 +51,7 @@ impl EngineJournal {
         self.is_of_the_dead(holder.process) || self.watch.has_lapsed(&found.row.0, &found.row.1, now)
     }
 
-    fn is_of_the_dead(&self, process: ProcessId) -> bool {
+    pub(super) fn is_of_the_dead(&self, process: ProcessId) -> bool {
         self.options.sharing == Sharing::Alone && process != self.process
     }
 

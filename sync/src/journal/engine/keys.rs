@@ -38,6 +38,10 @@ pub(super) enum Table {
     Upload = b'U',
     /// A part of an upload.
     Part = b'V',
+    /// An upload whose parts several workers send.
+    Share = b'S',
+    /// A claim on a part of such an upload.
+    PartClaim = b'P',
     /// What the last transaction of a process left, so that its outcome can be found out.
     Once = b'O',
 }
@@ -142,9 +146,27 @@ pub(super) fn upload(key: &Key, number: UploadNumber) -> Vec<u8> {
     [&uploads_of(key)[..], &number.to_be_bytes()].concat()
 }
 
+pub(super) fn share(key: &Key, number: UploadNumber) -> Vec<u8> {
+    [&shares_of(key)[..], &number.to_be_bytes()].concat()
+}
+
+/// What the keys of all shares of uploads of `key` begin with.
+pub(super) fn shares_of(key: &Key) -> Vec<u8> {
+    Table::Share.key(&terminated(key))
+}
+
 /// What the keys of all parts of an upload begin with.
 pub(super) fn parts_of(key: &Key, number: UploadNumber) -> Vec<u8> {
     [&Table::Part.prefix()[..], &terminated(key), &number.to_be_bytes()].concat()
+}
+
+/// What the keys of all claims on parts of an upload begin with.
+pub(super) fn part_claims_of(key: &Key, number: UploadNumber) -> Vec<u8> {
+    [&Table::PartClaim.prefix()[..], &terminated(key), &number.to_be_bytes()].concat()
+}
+
+pub(super) fn part_claim(key: &Key, number: UploadNumber, part: u32) -> Vec<u8> {
+    [&part_claims_of(key, number)[..], &part.to_be_bytes()].concat()
 }
 
 pub(super) fn part(key: &Key, number: UploadNumber, part: u32) -> Vec<u8> {
@@ -166,8 +188,26 @@ fn terminated(key: &Key) -> Vec<u8> {
 
 /// The store's key and the number of an upload's row.
 pub(super) fn parse_upload(row: &Bytes) -> Result<(Key, UploadNumber)> {
-    let suffix = Table::Upload.suffix(row);
-    let mut reader = Reader::new("upload's key", &suffix);
+    parse_numbered(Table::Upload, "upload's key", row)
+}
+
+/// The store's key and the number of the upload of a share's row.
+pub(super) fn parse_share(row: &Bytes) -> Result<(Key, UploadNumber)> {
+    parse_numbered(Table::Share, "share's key", row)
+}
+
+/// The number of a part, which a row's key ends with.
+pub(super) fn part_number(row: &Bytes) -> Result<u32> {
+    let suffix = row.len().checked_sub(4).map(|at| row.slice(at..)).unwrap_or_default();
+    let mut reader = Reader::new("part's key", &suffix);
+    let number = reader.u32()?;
+    reader.end()?;
+    Ok(number)
+}
+
+fn parse_numbered(table: Table, what: &'static str, row: &Bytes) -> Result<(Key, UploadNumber)> {
+    let suffix = table.suffix(row);
+    let mut reader = Reader::new(what, &suffix);
     let mut bytes = Vec::new();
     loop {
         match reader.u8()? {
@@ -215,6 +255,8 @@ mod tests {
         fn no_row_panics(suffix in prop::collection::vec(any::<u8>(), 0..40)) {
             parse_upload(&Table::Upload.key(&suffix).into()).ok();
             parse_range(&Table::Range.key(&suffix).into()).ok();
+            parse_share(&Table::Share.key(&suffix).into()).ok();
+            part_number(&suffix.into()).ok();
         }
     }
 }

@@ -16,6 +16,7 @@ mod options;
 mod recorded;
 mod records;
 mod rows;
+mod shares;
 #[cfg(test)]
 mod tests;
 mod uploads;

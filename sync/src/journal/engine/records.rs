@@ -8,6 +8,7 @@ use crate::digest::PartDigest;
 use crate::entry::{ETag, FileId, Identity, Kind, VersionId};
 use crate::journal::codec::{Reader, Writer};
 use crate::journal::range::{Holder, ProcessId, RangeRecord};
+use crate::journal::shared_uploads::{PartHolder, Share};
 use crate::journal::{Deletion, Failure, FinishedPart, JobIdentity, Result, UploadRecord, WorkerId};
 use crate::key::Key;
 use crate::key_range::KeyRange;
@@ -44,7 +45,7 @@ pub(super) enum JobState {
 }
 
 fn begin() -> Writer {
-    Writer::default().u8(VERSION)
+    Writer::new().u8(VERSION)
 }
 
 fn open<'b>(what: &'static str, value: &'b [u8]) -> Result<Reader<'b>> {
@@ -60,7 +61,7 @@ impl Header {
             JobState::Finished => 1,
             JobState::Forgotten => 2,
         };
-        let writer = Writer::default().bytes(MAGIC).u8(VERSION).bytes(&self.born).u8(state);
+        let writer = Writer::new().bytes(MAGIC).u8(VERSION).bytes(&self.born).u8(state);
         let writer = writer.bytes(&self.job.fingerprint).sized(self.job.description.as_bytes());
         write_range(writer, &self.job.range).finish()
     }
@@ -88,23 +89,38 @@ impl Header {
 
 pub(super) fn encode_range(record: &RangeRecord) -> Vec<u8> {
     let writer = write_range(begin().sized(&record.origin), &record.keys).u64(record.fence);
-    let holder = record.holder.as_ref();
-    let write = |writer: Writer, holder: &Holder| {
-        writer.bytes(&holder.process.0).u64(holder.beat).sized(holder.worker.0.as_bytes())
-    };
-    writer.optional(holder, write).finish()
+    writer.optional(record.holder.as_ref(), write_holder).finish()
 }
 
 pub(super) fn decode_range(value: &[u8]) -> Result<RangeRecord> {
     let mut reader = open("range", value)?;
     let origin = Bytes::copy_from_slice(reader.sized()?);
     let (keys, fence) = (read_range(&mut reader)?, reader.u64()?);
-    let holder = reader.optional(|reader| {
-        let (process, beat) = (ProcessId(reader.array()?), reader.u64()?);
-        Ok(Holder { worker: WorkerId(reader.text()?.to_owned()), process, beat })
-    })?;
+    let holder = reader.optional(read_holder)?;
     reader.end()?;
     Ok(RangeRecord { origin, keys, fence, holder })
+}
+
+pub(super) fn encode_share(share: &Share) -> Vec<u8> {
+    write_holder(begin().u32(share.next), &share.holder).finish()
+}
+
+pub(super) fn decode_share(value: &[u8]) -> Result<Share> {
+    let mut reader = open("shared upload", value)?;
+    let (next, holder) = (reader.u32()?, read_holder(&mut reader)?);
+    reader.end()?;
+    Ok(Share { holder, next })
+}
+
+pub(super) fn encode_part_claim(holder: &PartHolder) -> Vec<u8> {
+    begin().optional(holder.as_ref(), write_holder).finish()
+}
+
+pub(super) fn decode_part_claim(value: &[u8]) -> Result<PartHolder> {
+    let mut reader = open("claim on a part", value)?;
+    let holder = reader.optional(read_holder)?;
+    reader.end()?;
+    Ok(holder)
 }
 
 /// The end of a span whose first place is in its row's key.
@@ -243,6 +259,15 @@ pub(crate) fn decode_part(value: &[u8]) -> Result<FinishedPart> {
     let digest = reader.optional(read_digest)?;
     reader.end()?;
     Ok(FinishedPart { stored: StoredPart { number, size, etag, checksums }, digest })
+}
+
+fn write_holder(writer: Writer, holder: &Holder) -> Writer {
+    writer.bytes(&holder.process.0).u64(holder.beat).sized(holder.worker.0.as_bytes())
+}
+
+fn read_holder(reader: &mut Reader<'_>) -> Result<Holder> {
+    let (process, beat) = (ProcessId(reader.array()?), reader.u64()?);
+    Ok(Holder { worker: WorkerId(reader.text()?.to_owned()), process, beat })
 }
 
 fn write_range(writer: Writer, range: &KeyRange) -> Writer {

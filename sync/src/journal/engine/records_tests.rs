@@ -116,6 +116,13 @@ proptest! {
     }
 
     #[test]
+    fn shares_and_claims_on_parts_come_back(next in any::<u32>(), holder in holder(), claim in prop::option::of(holder())) {
+        let share = Share { holder, next };
+        prop_assert_eq!(decode_share(&encode_share(&share)).unwrap(), share);
+        prop_assert_eq!(decode_part_claim(&encode_part_claim(&claim)).unwrap(), claim);
+    }
+
+    #[test]
     fn small_records_come_back(process in any::<[u8; 16]>(), number in any::<u64>()) {
         let waiting = (ProcessId(process), number);
         prop_assert_eq!(decode_waiting(&encode_waiting(waiting.0, waiting.1)).unwrap(), waiting);
@@ -181,6 +188,8 @@ fn decode_all(value: &[u8]) {
     decode_recorded(value).ok();
     decode_upload(Key::try_from("key").unwrap(), value).ok();
     decode_part(value).ok();
+    decode_share(value).ok();
+    decode_part_claim(value).ok();
 }
 
 #[test]

@@ -4,11 +4,13 @@
 use bytes::Bytes;
 use farshore_meta::engine::{EngineError, Isolation, KeyValue, RangePage, RangeRead, Transaction, prefix_end};
 
-use super::keys::{self, Numbered, Table};
+use super::keys::{self, Numbered, Table, UploadNumber};
 use super::records::{self, Header};
 use crate::counts::Counts;
 use crate::journal::range::RangeRecord;
+use crate::journal::shared_uploads::{PartHolder, Share};
 use crate::journal::{JournalError, WorkerId};
+use crate::key::Key;
 use crate::key_range::KeyRange;
 
 /// Bytes of one page of rows.
@@ -183,6 +185,22 @@ impl Rows {
     /// A worker's row, if it waits.
     pub(super) async fn waiting(&mut self, worker: &WorkerId) -> Step<Option<Bytes>> {
         Ok(self.get(&keys::waiting(worker)).await?)
+    }
+
+    /// How an upload is shared, if it is.
+    pub(super) async fn share(&mut self, key: &Key, number: UploadNumber) -> Step<Option<Share>> {
+        let value = self.get(&keys::share(key, number)).await?;
+        Ok(value.map(|value| records::decode_share(&value)).transpose()?)
+    }
+
+    pub(super) fn put_share(&mut self, key: &Key, number: UploadNumber, share: &Share) {
+        self.set(&keys::share(key, number), &records::encode_share(share));
+    }
+
+    /// The claim on a part in this row, if there is one.
+    pub(super) async fn part_claim(&mut self, row: &[u8]) -> Step<Option<PartHolder>> {
+        let value = self.get(row).await?;
+        Ok(value.map(|value| records::decode_part_claim(&value)).transpose()?)
     }
 
     /// The next page of a walk; empty after the last.

@@ -14,9 +14,9 @@ use rand::rngs::StdRng;
 
 use self::flaky::Flaky;
 use super::*;
-use crate::journal::MemoryJournal;
 use crate::journal::contract::{self, Maker, claim, job, worker};
 use crate::journal::simulation::{self, World};
+use crate::journal::{ClaimedPart, MemoryJournal, PartClaim, parts_simulation};
 use crate::key_range::KeyRange;
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -169,6 +169,16 @@ async fn workers_over_a_shared_engine_settle_each_key_once() {
 #[tokio::test]
 async fn workers_over_an_engine_whose_commits_fail_settle_each_key_once() {
     simulate(Sharing::Shared, true).await;
+}
+
+#[tokio::test]
+async fn senders_send_each_part_of_a_shared_upload_once() {
+    for seed in 0..SEEDS {
+        parts_simulation::run(&InMemory, seed).await;
+        for (sharing, flaky) in [(Sharing::Alone, None), (Sharing::Shared, None), (Sharing::Shared, Some(seed))] {
+            parts_simulation::run(&InEngine::new(sharing, flaky), seed).await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use farshore_meta::engine::{Isolation, KeyValue, prefix_end};
 
 use super::keys::{self, Table, UploadNumber};
 use super::rows::{Rows, Step, Walk};
+use super::shares::clear_share;
 use super::{EngineJournal, records};
 use crate::journal::{FinishedPart, JournalError, UploadRecord};
 use crate::key::Key;
@@ -13,7 +14,7 @@ use crate::store::Upload;
 
 impl EngineJournal {
     /// The uploads of a key, in the order in which they were begun, without their parts.
-    async fn uploads_of(&self, rows: &mut Rows, key: &Key) -> Step<Vec<(UploadNumber, UploadRecord)>> {
+    pub(super) async fn uploads_of(&self, rows: &mut Rows, key: &Key) -> Step<Vec<(UploadNumber, UploadRecord)>> {
         self.header(rows).await?;
         let mut walk = Walk::prefix(&keys::uploads_of(key), Isolation::Serialisable);
         let mut uploads = Vec::new();
@@ -47,7 +48,7 @@ impl EngineJournal {
         let known = self.uploads_of(rows, key).await?;
         let next = known.last().map_or(0, |(number, _)| number.wrapping_add(1));
         for (number, _) in known.iter().filter(|(_, known)| known.upload == record.upload) {
-            clear_upload(rows, key, *number);
+            clear_upload(rows, key, *number).await?;
         }
         rows.set(&keys::upload(key, next), &records::encode_upload(record));
         for part in &record.parts {
@@ -60,13 +61,14 @@ impl EngineJournal {
         let known = self.uploads_of(rows, &upload.key).await?;
         let found = known.iter().find(|(_, known)| known.upload == *upload).ok_or(JournalError::Lost)?;
         rows.set(&keys::part(&upload.key, found.0, part.stored.number), &records::encode_part(part));
+        rows.clear(&keys::part_claim(&upload.key, found.0, part.stored.number));
         Ok(())
     }
 
     pub(super) async fn end_upload_in(&self, rows: &mut Rows, upload: &Upload) -> Step<()> {
         for (number, known) in self.uploads_of(rows, &upload.key).await? {
             if known.upload == *upload {
-                clear_upload(rows, &upload.key, number);
+                clear_upload(rows, &upload.key, number).await?;
             }
         }
         Ok(())
@@ -104,8 +106,12 @@ fn upload((row, value): &KeyValue) -> Step<(UploadNumber, UploadRecord)> {
     Ok((number, records::decode_upload(key, value)?))
 }
 
-fn clear_upload(rows: &mut Rows, key: &Key, number: UploadNumber) {
+async fn clear_upload(rows: &mut Rows, key: &Key, number: UploadNumber) -> Step<()> {
     let parts: Bytes = keys::parts_of(key, number).into();
     rows.clear(&keys::upload(key, number));
     rows.clear_range(&parts, &prefix_end(&parts));
+    if rows.share(key, number).await?.is_some() {
+        clear_share(rows, key, number);
+    }
+    Ok(())
 }

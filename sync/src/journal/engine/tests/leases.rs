@@ -99,3 +99,29 @@ async fn a_waiting_worker_that_died_wants_nothing() {
     claimed = one.split(&claimed, &Bytes::from_static(b"m")).await.unwrap();
     one.settle(&claimed, Settled::default()).await.unwrap();
 }
+
+#[tokio::test]
+async fn a_silent_senders_part_is_taken_after_its_lease_and_a_silent_share_wants_no_help() {
+    let world = InEngine::new(Sharing::Shared, None);
+    let (one, two) = two(&world).await;
+    let record = contract::upload("large", "1");
+    let (owner, helper, other) = (worker("owner"), worker("helper"), worker("other"));
+    one.begin_upload(&record).await.unwrap();
+    one.share(&owner, &record.upload).await.unwrap();
+    assert_eq!(one.claim_part(&helper, &record.upload).await.unwrap(), PartClaim::Part(1));
+    assert_eq!(two.claim_part(&other, &record.upload).await.unwrap(), PartClaim::Part(2));
+    let held = ClaimedPart { sender: other.clone(), upload: record.upload.clone(), number: 2 };
+    for _ in 0..4 {
+        world.hands.pass(LEASE * 9 / 10);
+        one.keep_shared(&owner, &record.upload).await.unwrap();
+        two.renew_part(&held).await.unwrap();
+        assert_eq!(two.shared(None, 10).await.unwrap().len(), 1, "who shares it lives");
+    }
+    assert_eq!(two.claim_part(&other, &record.upload).await.unwrap(), PartClaim::Part(1), "the helper is silent");
+    let late = ClaimedPart { sender: helper, upload: record.upload.clone(), number: 1 };
+    assert!(matches!(one.renew_part(&late).await, Err(JournalError::Lost)));
+    world.hands.pass(LEASE);
+    assert_eq!(two.shared(None, 10).await.unwrap(), [], "who shares it is silent, although others claim parts of it");
+    one.keep_shared(&owner, &record.upload).await.unwrap();
+    assert_eq!(two.shared(None, 10).await.unwrap().len(), 1, "it was late");
+}

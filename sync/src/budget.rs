@@ -44,6 +44,21 @@ impl Budget {
         Self { accounts: limits.map(|limit| limit.map(|a_second| Account::new(a_second, now))) }
     }
 
+    /// Changes the limits; those that are there stay there.
+    pub(crate) fn set(&mut self, limits: &Limits, now: Duration) {
+        let Amounts { source_bytes, target_bytes, source_requests, target_requests } = &mut self.accounts;
+        for (account, limit) in [
+            (source_bytes, limits.source_bytes),
+            (target_bytes, limits.target_bytes),
+            (source_requests, limits.source_requests),
+            (target_requests, limits.target_requests),
+        ] {
+            if let (Some(account), Some(limit)) = (account, limit) {
+                account.set(limit, now);
+            }
+        }
+    }
+
     /// What a process that would use `wanted` until it asks again may use.
     pub(crate) fn grant(&mut self, member: &str, wanted: Limits, now: Duration) -> Limits {
         let grant = |account: &mut Option<Account>, wanted: Option<u64>| {
@@ -61,6 +76,14 @@ impl Budget {
 impl Account {
     fn new(a_second: u64, now: Duration) -> Self {
         Self { a_second, left: 0, filled: now, wants: BTreeMap::new() }
+    }
+
+    fn set(&mut self, a_second: u64, now: Duration) {
+        if self.a_second != a_second {
+            self.fill(now);
+            (self.a_second, self.filled) = (a_second, now);
+            self.left = self.left.min(self.of(SAVED));
+        }
     }
 
     fn grant(&mut self, member: &str, wanted: u64, now: Duration) -> u64 {
