@@ -118,7 +118,8 @@ pub(super) fn ending_of_check(summary: &Summary) -> Result<()> {
     }
     let differ = differences(counts);
     if differ > 0 {
-        return Err(Failure::error(Exit::Differs, format!("{} differ", objects(differ))));
+        let verb = if differ == 1 { "differs" } else { "differ" };
+        return Err(Failure::error(Exit::Differs, format!("{} {verb}", objects(differ))));
     }
     partial(counts, "they may differ")
 }
