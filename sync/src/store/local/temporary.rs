@@ -3,8 +3,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 
 const PREFIX: &[u8] = b".farshore-tmp-";
@@ -57,6 +58,10 @@ fn fresh_number() -> u64 {
     });
     BASE.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
+
+/// A writer locks its file as soon as it has made it. It is less than what a killed job needs to be started again, which
+/// removes what it left.
+const UNLOCKED: Duration = Duration::from_millis(20);
 
 /// A temporary file, which is removed unless it is put in its place.
 #[derive(Debug)]
@@ -122,6 +127,8 @@ impl Drop for Temporary {
 pub(super) fn sweep(directory: BorrowedFd<'_>, name: &[u8]) {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let orphan = match openat(directory, name, flags, Mode::empty()) {
+        // Not even for a moment: its writer would find it locked.
+        Ok(file) if is_just_made(&file) => false,
         Ok(file) => flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok(),
         // A symbolic link cannot be locked; its writer renames it at once, and tries again if it is gone.
         Err(error) => error == Errno::LOOP,
@@ -129,6 +136,13 @@ pub(super) fn sweep(directory: BorrowedFd<'_>, name: &[u8]) {
     if orphan && unlinkat(directory, name, AtFlags::empty()).is_ok() {
         tracing::info!(name = %crate::key::escaped(name), "removed a temporary file that a killed writer left");
     }
+}
+
+/// Whether its writer may be between making the file and locking it.
+fn is_just_made(file: &OwnedFd) -> bool {
+    let Ok(stat) = fstat(file) else { return false };
+    let since = Duration::new(u64::try_from(stat.st_ctime).unwrap_or_default(), stat.st_ctime_nsec as u32);
+    stat.st_size == 0 && (SystemTime::UNIX_EPOCH + since).elapsed().is_ok_and(|age| age < UNLOCKED)
 }
 
 #[cfg(test)]
@@ -167,6 +181,15 @@ mod tests {
         let left = fresh_name();
         std::fs::write(directory.path().join(&left), "half").unwrap();
         sweep(open(directory.path()).as_fd(), left.as_bytes());
+        assert_eq!(count(directory.path()), 1);
+    }
+
+    #[test]
+    fn what_is_not_locked_yet_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let made = fresh_name();
+        std::fs::write(directory.path().join(&made), "").unwrap();
+        sweep(open(directory.path()).as_fd(), made.as_bytes());
         assert_eq!(count(directory.path()), 1);
     }
 }
