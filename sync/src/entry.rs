@@ -8,7 +8,6 @@ use bytes::Bytes;
 use crate::attributes::{AttributeSet, Attributes};
 use crate::checksum::Checksums;
 use crate::key::Key;
-use crate::origin::OriginNote;
 use crate::timestamp::Timestamp;
 
 /// One object, as a listing tells it.
@@ -82,6 +81,15 @@ pub struct FileId {
     pub device: u64,
     /// The inode's number.
     pub inode: u64,
+}
+
+/// What a file remembers of the object that it is a copy of, and of its own state then: see `origin.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OriginNote(pub [u8; Self::BYTES]);
+
+impl OriginNote {
+    /// How long a note is.
+    pub const BYTES: usize = 16;
 }
 
 /// What tells one state of an object from any other. Reads are bound to it: contents of another identity are never

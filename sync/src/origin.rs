@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::entry::Entry;
+use crate::entry::{Entry, OriginNote};
 use crate::timestamp::Timestamp;
 
 /// A store may tell its times by the second: what was stored this long before the note was made cannot have been stored
@@ -20,10 +20,6 @@ pub struct Origin {
     digest: [u8; 32],
     stored: Timestamp,
 }
-
-/// An origin, and what the file was like when it was noted: 16 bytes of a BLAKE3 digest of both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OriginNote(pub [u8; Self::BYTES]);
 
 impl Origin {
     /// The origin of copies of an object; none if its store tells too little to know it again.
@@ -57,11 +53,6 @@ impl Origin {
         }
         hasher.finalize().as_bytes().first_chunk().copied().map(OriginNote)
     }
-}
-
-impl OriginNote {
-    /// How long a note is.
-    pub const BYTES: usize = 16;
 }
 
 #[cfg(test)]

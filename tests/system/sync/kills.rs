@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -63,12 +63,29 @@ impl<'s> Killed<'s> {
         (!matches!(self.victim, Victim::Single)).then(|| self.team.worker(&["--reconnect", "15s"]))
     }
 
+    /// Waits for the job. A worker that was told that the job is done goes; a coordinator that is killed after that begins
+    /// anew when it is started again, and wants one.
+    fn wait(&self, job: &Process, worker: &mut Option<Process>, pause: Duration) -> Option<ExitStatus> {
+        let until = Instant::now() + pause;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let ended = job.wait(left.min(Duration::from_secs(1)));
+            if ended.is_some() || left.is_zero() {
+                return ended;
+            }
+            if let Some(status) = worker.as_ref().and_then(|worker| worker.wait(Duration::ZERO)) {
+                assert!([Some(0), Some(NO_COORDINATOR)].contains(&status.code()), "a worker ended with {status}");
+                *worker = self.start_worker();
+            }
+        }
+    }
+
     /// Kills it at random points, at most so often, until it has ended: how often. After each kill `look` is called.
     fn run(&self, rng: &mut StdRng, kills: usize, mut look: impl FnMut()) -> usize {
         let (mut job, mut worker, mut killed) = (self.start(), self.start_worker(), 0);
         loop {
             let pause = if killed < kills { Duration::from_millis(rng.random_range(20..2_000)) } else { LIMIT };
-            if let Some(status) = job.wait(pause) {
+            if let Some(status) = self.wait(&job, &mut worker, pause) {
                 assert!(status.success(), "{:?}: {status}", self.victim);
                 break;
             }

@@ -6,9 +6,9 @@ use rustix::fs::{XattrFlags, fsetxattr, lgetxattr};
 use rustix::io::Errno;
 
 use super::inode;
-use crate::entry::{Entry, Kind};
+use crate::entry::{Entry, Kind, OriginNote};
 use crate::key::Key;
-use crate::origin::{Origin, OriginNote};
+use crate::origin::Origin;
 
 /// Its name. It is ours: it is neither copied to other places nor removed with a user's own.
 pub(super) const NAME: &[u8] = b"user.farshore.origin";
