@@ -41,6 +41,9 @@ impl S3Store {
 
     /// The same, or none where it is not for this user to know or the server has none.
     pub(super) async fn grants_if_told(&self, key: &Key) -> Result<BTreeSet<Grant>> {
+        if !self.capabilities.holds.has(AttributeKind::Grants) {
+            return Ok(BTreeSet::new());
+        }
         match self.grants(key).await {
             Err(StoreError::Refused { .. } | StoreError::Unsupported { .. } | StoreError::Invalid { .. }) => {
                 Ok(BTreeSet::new())
