@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{XattrFlags, fsetxattr, lgetxattr};
 use rustix::io::Errno;
 
-use super::inode;
+use super::{LocalOptions, Origins, inode};
 use crate::entry::{Entry, Kind, OriginNote};
 use crate::key::Key;
 use crate::origin::Origin;
@@ -13,8 +13,18 @@ use crate::origin::Origin;
 /// Its name. It is ours: it is neither copied to other places nor removed with a user's own.
 pub(super) const NAME: &[u8] = b"user.farshore.origin";
 
+/// Notes the origin of what is written, where that is to be kept.
+pub(super) fn keep(
+    options: LocalOptions,
+    file: BorrowedFd<'_>,
+    key: &Key,
+    origin: Option<&Origin>,
+) -> Result<(), Errno> {
+    origin.filter(|_| options.origins == Origins::Kept).map_or(Ok(()), |origin| write(file, key, origin))
+}
+
 /// Notes the origin of a file that has its contents and attributes. That it cannot be noted costs only time later.
-pub(super) fn write(file: BorrowedFd<'_>, key: &Key, origin: &Origin) -> Result<(), Errno> {
+fn write(file: BorrowedFd<'_>, key: &Key, origin: &Origin) -> Result<(), Errno> {
     let entry = inode::entry(key.clone(), Kind::Object, &inode::stat(&file)?);
     let Some(note) = origin.note(&entry) else { return Ok(()) };
     match fsetxattr(file, NAME, &note.0, XattrFlags::empty()) {

@@ -21,7 +21,7 @@ use super::root::{NO_FOLLOW, Root, io_error};
 use super::temporary::{fresh_upload_name, is_upload, table_name};
 use super::walk::Walk;
 use super::writing::{Sink, failed, file_place, make_directory, new_file_mode, sync, write_all, write_pieces};
-use super::{Durability, LocalOptions, Origins, inode, note};
+use super::{Durability, LocalOptions, inode, note};
 use crate::checksum::Checksums;
 use crate::entry::ETag;
 use crate::error::{Result, StoreError};
@@ -123,9 +123,7 @@ pub(super) fn complete(
     let place = file_place(root, &upload.key)?;
     let finish = || {
         let left_out = inode::apply(files.data.as_fd(), &request.attributes, request.modified)?;
-        if let Some(origin) = request.origin.filter(|_| options.origins == Origins::Kept) {
-            note::write(files.data.as_fd(), &upload.key, &origin)?;
-        }
+        note::keep(options, files.data.as_fd(), &upload.key, request.origin.as_ref())?;
         sync(files.data.as_fd(), options.durability)?;
         renameat(&files.directory, files.name.as_str(), &files.directory, place.name)?;
         unlinkat(&files.directory, table_name(&files.name), AtFlags::empty())?;

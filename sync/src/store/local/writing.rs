@@ -12,7 +12,7 @@ use super::note;
 use super::reading;
 use super::root::{Place, Root};
 use super::temporary::Temporary;
-use super::{Durability, LocalOptions, Origins};
+use super::{Durability, LocalOptions};
 use crate::attributes::AttributeSet;
 use crate::entry::Kind;
 use crate::error::{Result, StoreError};
@@ -51,9 +51,7 @@ impl Writer {
             ftruncate(file, self.written)?;
         }
         let left_out = inode::apply(file, &self.request.attributes, self.request.modified)?;
-        if let Some(origin) = self.request.origin.filter(|_| self.options.origins == Origins::Kept) {
-            note::write(file, &self.request.key, &origin)?;
-        }
+        note::keep(self.options, file, &self.request.key, self.request.origin.as_ref())?;
         sync(file, self.options.durability)?;
         Ok(left_out)
     }

@@ -187,7 +187,8 @@ fn of_source(source: &Key, error: StoreError) -> StoreError {
     }
 }
 
-fn as_it_is(object: &Object) -> Stored {
+/// What is told of an object that is as it is to be.
+pub(super) fn as_it_is(object: &Object) -> Stored {
     let entry = &object.entry;
     let (etag, version, checksums) = (entry.etag.clone(), entry.version.clone(), entry.checksums.clone());
     Stored { etag, version, size: Some(entry.size), checksums, ..Stored::default() }

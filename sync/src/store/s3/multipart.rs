@@ -4,6 +4,7 @@ use http::Method;
 
 use super::S3Store;
 use super::client::Call;
+use super::copying::as_it_is;
 use super::headers;
 use super::writing::{best_of, condition_failed, send_checksum};
 use crate::attributes::AttributeSet;
@@ -119,19 +120,14 @@ impl S3Store {
     /// The object, if it is of these parts: radosgw's answer for a long key is garbled where it repeats the key, so that
     /// only the object tells whether it was made.
     async fn made_of(&self, parts: &[StoredPart], request: &PutRequest) -> Result<Option<Stored>> {
-        let entry = match self.head_object(&request.key, AttributeSet::NONE).await {
+        let object = match self.head_object(&request.key, AttributeSet::NONE).await {
             Err(StoreError::Missing { .. }) => return Ok(None),
-            object => object?.entry,
+            object => object?,
         };
+        let entry = &object.entry;
         let count = entry.etag.as_ref().and_then(|etag| etag.as_str().rsplit_once('-')?.1.parse().ok());
         let is_it = entry.size == request.size && count == Some(parts.len());
-        Ok(is_it.then(|| Stored {
-            etag: entry.etag,
-            version: entry.version,
-            size: Some(entry.size),
-            checksums: entry.checksums,
-            ..Stored::default()
-        }))
+        Ok(is_it.then(|| as_it_is(&object)))
     }
 
     /// What a document tells of an object that the server made. Such an answer begins before the work is done, so
