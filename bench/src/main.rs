@@ -39,6 +39,7 @@ fn main() -> Result<()> {
     machine::check_privileges()?;
     let dir = match &options.what {
         Some(What::Sync(options)) => &options.dir,
+        Some(What::Workers(options)) => &options.dir,
         None => &options.dir,
     };
     let dir = dir.clone().unwrap_or_else(std::env::temp_dir);
@@ -49,6 +50,7 @@ fn main() -> Result<()> {
     let cleanup = cleanup::guard(place.path())?;
     let result = match &options.what {
         Some(What::Sync(options)) => sync::measure(options, place.path()).and_then(|table| print(&table)),
+        Some(What::Workers(options)) => sync::workers::measure(options, place.path()).and_then(|table| print(&table)),
         None => measure(&options, place.path()),
     };
     drop(cleanup);

@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::peer::Peer;
 use crate::sync::SyncOptions;
+use crate::sync::workers::WorkersOptions;
 use crate::workload::Workload;
 
 /// Measures Farshore beside native ext4 and JuiceFS: medians and ratios, on one kind of store.
@@ -50,6 +51,8 @@ pub(crate) struct Options {
 pub(crate) enum What {
     /// Measure `farshore sync` beside rclone, s5cmd and juicefs sync, between directories and a SeaweedFS server
     Sync(SyncOptions),
+    /// Measure one job of `farshore sync` with 1, 2 and 4 workers, each held to a share of a core
+    Workers(WorkersOptions),
 }
 
 impl Options {

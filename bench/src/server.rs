@@ -61,6 +61,19 @@ impl Server {
         Ok(())
     }
 
+    /// Waits until it has ended by itself, and well.
+    pub(crate) fn finish(&mut self, limit: Duration) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            match self.child.try_wait()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => bail!("{status}: {}", self.last_words()),
+                None if begun.elapsed() > limit => bail!("it has not ended within {limit:?}: {}", self.last_words()),
+                None => std::thread::sleep(POLL),
+            }
+        }
+    }
+
     /// Asks the server to end and waits until it has.
     pub(crate) fn stop(mut self) -> Result<()> {
         // One that has gone already is seen below.

@@ -7,6 +7,7 @@
 mod made_up;
 mod process;
 mod tool;
+pub(crate) mod workers;
 
 use std::fs;
 use std::io::Write;
