@@ -104,6 +104,11 @@ impl Pace {
         Self { given: Some((allowance, side)), ..Self::new(own) }
     }
 
+    /// How many requests may run at once where the store takes them.
+    pub fn most_at_once(&self) -> usize {
+        self.slots.lock().concurrency.most as usize
+    }
+
     /// Waits until one more request may run.
     pub async fn slot(self: &Arc<Self>) -> Slot {
         loop {

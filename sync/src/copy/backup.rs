@@ -28,7 +28,7 @@ pub struct Backup {
 /// Makes backups for a job.
 #[derive(Debug)]
 pub(crate) struct Backups {
-    copier: Copier,
+    copier: Arc<Copier>,
     suffix: String,
 }
 
@@ -53,7 +53,7 @@ impl Backups {
         let keep = AttributeSet::all().without(AttributeSet::of(&[AttributeKind::HardLinks]));
         let options = CopyOptions { keep, storage_class: None, blake3: false, ..options.clone() };
         let copier = Copier::named(ends, options, seed, backup.suffix.as_bytes());
-        Self { copier: Copier { memory: Arc::clone(memory), ..copier }, suffix: backup.suffix.clone() }
+        Self { copier: Arc::new(Copier { memory: Arc::clone(memory), ..copier }), suffix: backup.suffix.clone() }
     }
 
     /// Brings what the target has under this key to safety; how many bytes, if there was

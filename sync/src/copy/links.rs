@@ -2,6 +2,7 @@
 //! become files of their own, which is counted.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
@@ -55,7 +56,7 @@ impl Copier {
     }
 
     /// Copies the first name, and links the others to it.
-    pub(super) async fn copy_linked(&self, entry: &Entry) -> Result<Copied> {
+    pub(super) async fn copy_linked(self: &Arc<Self>, entry: &Entry) -> Result<Copied> {
         let Some(file) = entry.file else { return self.attempt(entry).await };
         let _alone = self.links.busy[file.inode as usize % LINK_LOCKS].lock().await;
         let first = self.links.first.lock().get(&file).cloned().filter(|first| first.key != entry.key);

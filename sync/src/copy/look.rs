@@ -125,7 +125,7 @@ impl Copier {
     }
 
     /// Gives the target's object the source's attributes.
-    pub(crate) async fn update(&self, source: &Entry, target: &Entry) -> Result<Copied> {
+    pub(crate) async fn update(self: &Arc<Self>, source: &Entry, target: &Entry) -> Result<Copied> {
         match self.retry(|| self.give_attributes(source, target)).await {
             Ok(Some(counts)) => {
                 Ok(Copied::Done { counts: Counts { updated: 1, ..counts }, server_side: false, recorded: None })

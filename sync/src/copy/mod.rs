@@ -33,7 +33,8 @@ use crate::error::{Remedy, Result, StoreError};
 use crate::journal::WorkerJournal;
 use crate::key::Key;
 use crate::limits::{
-    CHUNK_BYTES, COPY_MEMORY_BYTES, LOOKS_AGAIN, SMALL_DISK_PUT_BYTES, STREAM_MEMORY_BYTES, WHOLE_PUT_BYTES,
+    CHUNK_BYTES, COPY_MEMORY_BYTES, LOOKS_AGAIN, READ_HERE_BYTES, SMALL_DISK_PUT_BYTES, STREAM_MEMORY_BYTES,
+    WHOLE_PUT_BYTES,
 };
 use crate::manifest::Recorded;
 use crate::origin::Origin;
@@ -43,6 +44,7 @@ use crate::parts::Cut;
 use crate::retry::{Dice, RetryPolicy, retry};
 use crate::storage_class::{Provider, translated};
 use crate::store::{Body, CopyRequest, PutRequest, ReadRequest, Store, Stored};
+use crate::waiting::WaitingThreads;
 
 /// How copies are made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +87,8 @@ pub(crate) struct Copier {
     pub(crate) backups: Option<Box<Backups>>,
     /// What is added to each key at the target.
     suffix: Vec<u8>,
+    /// Where what waits for disks runs, where copies go from one disk to another.
+    waiting: Option<WaitingThreads>,
     memory: Arc<Semaphore>,
     buffers: Buffers,
     links: Links,
@@ -134,7 +138,9 @@ impl Copier {
     pub(crate) fn new(ends: Ends, options: CopyOptions, seed: u64, backup: Option<&Backup>) -> Self {
         let memory = Arc::new(Semaphore::new(COPY_MEMORY_BYTES));
         let backups = backup.map(|backup| Box::new(Backups::new(backup, &ends, &options, seed, &memory)));
-        Self { backups, memory, ..Self::named(ends, options, seed, b"") }
+        let copier = Self::named(ends, options, seed, b"");
+        let waiting = copier.disk_calls().map(WaitingThreads::start);
+        Self { backups, memory, waiting, ..copier }
     }
 
     /// One whose copies have more at the end of their keys.
@@ -151,6 +157,7 @@ impl Copier {
             dice: Dice::new(seed),
             backups: None,
             suffix: suffix.to_vec(),
+            waiting: None,
             memory: Arc::new(Semaphore::new(COPY_MEMORY_BYTES)),
             buffers: Buffers::default(),
             links: Links::default(),
@@ -159,7 +166,7 @@ impl Copier {
     }
 
     /// Copies an object, again if it changes meanwhile. What it replaces is brought to safety first.
-    pub(crate) async fn copy(&self, entry: &Entry, replaces: bool) -> Result<Copied> {
+    pub(crate) async fn copy(self: &Arc<Self>, entry: &Entry, replaces: bool) -> Result<Copied> {
         let kept = match self.backups.as_ref().filter(|_| replaces) {
             Some(backups) => backups.keep(&entry.key).await?,
             None => None,
@@ -174,7 +181,7 @@ impl Copier {
         Ok(copied)
     }
 
-    async fn copy_anew(&self, entry: &Entry) -> Result<Copied> {
+    async fn copy_anew(self: &Arc<Self>, entry: &Entry) -> Result<Copied> {
         let mut entry = entry.clone();
         for _ in 0..LOOKS_AGAIN {
             let attempt = || async {
@@ -214,9 +221,16 @@ impl Copier {
         done
     }
 
+    /// The threads for copies of this size, where one is best read and written by turns by a thread that may wait. The
+    /// parts of a larger one go side by side, each on such a thread.
+    pub(crate) fn threads_for(&self, size: u64) -> Option<&WaitingThreads> {
+        self.waiting.as_ref().filter(|_| size <= READ_HERE_BYTES)
+    }
+
     /// How many copies are best made at once by threads that wait, where they go from disk to disk.
-    pub(crate) fn disk_calls(&self) -> Option<usize> {
-        self.source.capabilities().disk_calls.and(self.target.capabilities().disk_calls)
+    fn disk_calls(&self) -> Option<usize> {
+        let calls = self.source.capabilities().disk_calls.and(self.target.capabilities().disk_calls);
+        calls.map(|calls| calls.min(self.target_pace.most_at_once()))
     }
 
     /// What is to be kept of this pair of stores.
@@ -225,7 +239,7 @@ impl Copier {
         self.options.keep.and(both)
     }
 
-    async fn attempt(&self, entry: &Entry) -> Result<Copied> {
+    async fn attempt(self: &Arc<Self>, entry: &Entry) -> Result<Copied> {
         if entry.kind != Kind::Object {
             return self.put_other(entry).await;
         }

@@ -1,6 +1,8 @@
 //! Copying an object in parts: each part is noted in the journal when the store has it, so that a killed copy goes on
 //! with the parts that are missing, and nothing is under the key before all of them agree.
 
+use std::sync::Arc;
+
 use futures::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -17,8 +19,9 @@ use crate::parts::Cut;
 use crate::store::{Body, PartRequest, PutRequest, ReadRequest, StoredPart, Upload};
 
 /// An object that is being copied in parts.
-pub(super) struct PartCopy<'a> {
-    pub(super) copier: &'a Copier,
+#[derive(Clone)]
+pub(super) struct PartCopy {
+    pub(super) copier: Arc<Copier>,
     /// The source's object, and the state of it that is copied.
     pub(super) key: Key,
     pub(super) identity: Identity,
@@ -28,12 +31,12 @@ pub(super) struct PartCopy<'a> {
 }
 
 impl Copier {
-    pub(super) async fn copy_in_parts(&self, entry: &Entry, cut: Cut, server_side: bool) -> Result<Copied> {
+    pub(super) async fn copy_in_parts(self: &Arc<Self>, entry: &Entry, cut: Cut, server_side: bool) -> Result<Copied> {
         let object = self.source_object(entry).await?;
         let mut request = self.request_of(&object);
         let record = self.resume_or_begin(entry, cut, &request).await?;
         let (identity, upload) = (entry.identity(), record.upload.clone());
-        let copy = PartCopy { copier: self, key: entry.key.clone(), identity, cut, upload, server_side };
+        let copy = PartCopy { copier: Arc::clone(self), key: entry.key.clone(), identity, cut, upload, server_side };
         let parts = match copy.send_all(record.parts).await {
             Err(StoreError::Missing { what, .. }) => return Err(self.forgotten(&copy.upload, &what).await?),
             Err(error @ StoreError::Changed { .. }) => {
@@ -112,7 +115,7 @@ impl Copier {
     }
 }
 
-impl PartCopy<'_> {
+impl PartCopy {
     /// Sends the parts that the store does not have, with others where there are others: all parts, in order.
     async fn send_all(&self, parts: Vec<FinishedPart>) -> Result<Vec<FinishedPart>> {
         let _sending = self.copier.senders.begin(&self.upload);
@@ -141,7 +144,7 @@ impl PartCopy<'_> {
 
     /// Sends a part for which there is room, and notes it.
     pub(super) async fn send_noted(&self, number: u32) -> Result<FinishedPart> {
-        let part = self.copier.retry(|| async { self.send(number).await }).await?;
+        let part = self.copier.retry(|| self.send_where_it_waits(number)).await?;
         let noted = self.copier.journal.finish_part(&self.upload, &part).await;
         if let Err(JournalError::Lost) = noted {
             // Whoever ended the upload did so before this part came, which some stores keep.
@@ -151,9 +154,18 @@ impl PartCopy<'_> {
         Ok(part)
     }
 
+    /// Between disks each part goes by turns on a thread of its own: handing each chunk over costs more than its copy.
+    async fn send_where_it_waits(&self, number: u32) -> Result<FinishedPart> {
+        let range = self.cut.range(number);
+        let Some(threads) = self.copier.threads_for(range.len) else { return self.send(number).await };
+        let copy = self.clone();
+        let sent = threads.run(async move { copy.send(number).await }).await;
+        sent.unwrap_or_else(|| Err(StoreError::bug(format!("part {number} of {} panicked", self.key))))
+    }
+
     async fn send(&self, number: u32) -> Result<FinishedPart> {
         let range = self.cut.range(number);
-        let copier = self.copier;
+        let copier = &self.copier;
         let read = ReadRequest { range, ..ReadRequest::whole(&self.key, &self.identity) };
         if self.server_side {
             let _slot = copier.target_pace.slot().await;

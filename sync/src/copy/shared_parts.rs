@@ -3,6 +3,7 @@
 //! what becomes of the upload, is decided by the one who copies the object.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::{join_all, try_join_all};
@@ -31,7 +32,7 @@ pub(crate) enum Wanted {
 
 /// Who sends parts of a shared upload, and until when.
 struct Sender<'a> {
-    copy: &'a PartCopy<'a>,
+    copy: &'a PartCopy,
     name: WorkerId,
     /// One of those that find no part waits for one; the others wait for it.
     turn: Mutex<()>,
@@ -41,7 +42,7 @@ struct Sender<'a> {
     wanted: Option<watch::Receiver<Wanted>>,
 }
 
-impl PartCopy<'_> {
+impl PartCopy {
     /// Whether others may send parts of it: where there are others, and it has more parts than are sent at once here.
     pub(super) fn is_shared(&self) -> bool {
         self.copier.journal.lease().is_some() && self.cut.count() as usize > PARTS_AT_ONCE
@@ -83,7 +84,7 @@ impl PartCopy<'_> {
 
 impl Copier {
     /// Sends parts of uploads that other processes share, until none has parts to claim or no help is wanted.
-    pub(crate) async fn help(&self, wanted: watch::Receiver<Wanted>) {
+    pub(crate) async fn help(self: &Arc<Self>, wanted: watch::Receiver<Wanted>) {
         if self.journal.lease().is_none() {
             return;
         }
@@ -104,12 +105,12 @@ impl Copier {
         }
     }
 
-    async fn help_with(&self, record: UploadRecord, wanted: &watch::Receiver<Wanted>) {
+    async fn help_with(self: &Arc<Self>, record: UploadRecord, wanted: &watch::Receiver<Wanted>) {
         let Some(sending) = self.senders.help(&record.upload) else { return };
         let cut = Cut { size: record.identity.size, part_bytes: record.part_bytes };
         let UploadRecord { upload, identity, .. } = record;
         let (key, server_side) = (upload.key.clone(), self.copies_server_side());
-        let copy = PartCopy { copier: self, key, identity, cut, upload, server_side };
+        let copy = PartCopy { copier: Arc::clone(self), key, identity, cut, upload, server_side };
         let sender = Sender::new(&copy, Some(wanted.clone()));
         let mut wanted = wanted.clone();
         let sent = tokio::select! {
@@ -126,7 +127,7 @@ impl Copier {
 }
 
 impl<'a> Sender<'a> {
-    fn new(copy: &'a PartCopy<'a>, wanted: Option<watch::Receiver<Wanted>>) -> Self {
+    fn new(copy: &'a PartCopy, wanted: Option<watch::Receiver<Wanted>>) -> Self {
         let (turn, held) = (Mutex::new(()), parking_lot::Mutex::default());
         Self { copy, name: copy.copier.senders.name(), turn, held, wanted }
     }

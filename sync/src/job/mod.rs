@@ -33,7 +33,6 @@ use crate::outcome::Observer;
 use crate::pace::{Pace, PaceLimits};
 use crate::plan::{ComparePolicy, Metadata, PairCapabilities};
 use crate::store::{Capabilities, Seek, Store};
-use crate::waiting::WaitingThreads;
 
 /// What a job is to do and how. Plain data; each field has a default.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,8 +132,6 @@ pub(crate) struct Context {
     pub(crate) can: PairCapabilities,
     /// Whether ranges can be split.
     pub(crate) splits: bool,
-    /// Where copies are made that wait for disks.
-    pub(crate) waiting: Option<WaitingThreads>,
     /// Whether copies are dropped when it ends early, for it must end soon.
     pub(crate) leaves: AtomicBool,
     /// Says that ranges of this process's were split or ended, to workers that wait for one.
@@ -207,7 +204,10 @@ impl Job {
     pub fn identity(&self) -> JobIdentity {
         let JobOptions { range, filter, policy, deletion, copy, dry_run, part_of, manifest, .. } = &self.options;
         let description = format!("{} to {}, {range}", self.source.name(), self.target.name());
-        let kept = (copy.keep, &copy.storage_class, self.source.capabilities().posix_in_metadata.is_some());
+        let sides = [&self.source, &self.target].map(|side| side.capabilities());
+        let in_metadata = sides[0].posix_in_metadata.is_some();
+        // Where links are other objects, keys are others.
+        let kept = (copy.keep, &copy.storage_class, in_metadata, sides.map(|side| side.holds));
         let all = format!(
             "{description} {:?} {policy:?} {deletion:?} {kept:?} {:?} {dry_run}{}",
             filter.spec(),
@@ -279,14 +279,11 @@ impl Job {
         };
         let copy = CopyOptions { blake3: self.options.manifest.is_some(), ..self.options.copy.clone() };
         let copier = Arc::new(Copier::new(ends, copy, self.options.seed, self.backup.as_ref()));
-        let threads = copier.disk_calls().map(|calls| calls.min(self.options.target_pace.most_at_once));
-        let waiting = threads.map(WaitingThreads::start);
         Context {
             copier,
             options: self.options.clone(),
             can,
             splits,
-            waiting,
             leaves: AtomicBool::new(false),
             ranges_changed: watch::Sender::new(()),
             manifest: self.manifest.clone(),

@@ -22,7 +22,7 @@ use crate::error::StoreError;
 use crate::frontier::{Ended, Frontier, Ticket};
 use crate::journal::{Claim, ClaimedRange, Deletion, Failure, JournalError, Result, WorkerId};
 use crate::limits::{
-    CLAIM_PAUSE, COPIES_AT_ONCE, COPY_AHEAD_BYTES, FRONTIER_KEYS, LONGEST_CLAIM_PAUSE, READ_HERE_BYTES, SPLIT_INTERVAL,
+    CLAIM_PAUSE, COPIES_AT_ONCE, COPY_AHEAD_BYTES, FRONTIER_KEYS, LONGEST_CLAIM_PAUSE, SPLIT_INTERVAL,
 };
 use crate::manifest::Recorded;
 use crate::merge::{Merge, Pair, Side, Step};
@@ -302,13 +302,12 @@ impl RangeWork {
                 ended = act => Some((ticket, ended, bytes)),
             }
         };
-        match &self.context.waiting {
-            // The parts of a large object go side by side, each on a thread of its own.
-            Some(threads) if size <= READ_HERE_BYTES => {
+        match self.context.copier.threads_for(size) {
+            Some(threads) => {
                 let ended = threads.run(act);
                 self.copies.spawn(async { ended.await.expect("what panics there panics here") })
             }
-            _ => self.copies.spawn(act),
+            None => self.copies.spawn(act),
         };
     }
 
