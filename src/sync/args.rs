@@ -72,6 +72,18 @@ pub(crate) struct AccessArgs {
     /// Between files and objects: what becomes of keys that a disk cannot hold, such as a//b, /a, .. or a beside a/b
     #[arg(long, value_enum, value_name = "WHAT", default_value = "escape")]
     pub(super) keys: KeysArg,
+    /// Between files and objects: which objects symbolic links are
+    #[arg(long, value_enum, value_name = "WHOSE", default_value = "metadata")]
+    pub(super) links: LinksArg,
+}
+
+/// Which objects symbolic links are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LinksArg {
+    /// Under the link's own key, known by their metadata, as s3fs and Amazon have them
+    Metadata,
+    /// As rclone's --links has them: .rclonelink is added to the key
+    Rclone,
 }
 
 /// What becomes of keys that a disk cannot hold.

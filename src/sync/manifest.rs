@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use farshore_sync::manifest::{Header, ManifestFile, ManifestStore};
 use farshore_sync::{Directories, Job, KeyRange, Store, Timestamp};
 
-use super::args::{AccessArgs, CheckArgs, KeysArg};
+use super::args::CheckArgs;
 use super::options;
 use super::run::{compare, has_directories, until};
 use super::stores::{self, Sides};
@@ -17,7 +17,7 @@ use crate::serving::EndSignals;
 
 /// The manifest of what the target has when a job is done. It lies in neither side: there it would be copied, or be an object
 /// that it does not tell of.
-pub(super) fn file(path: &Path, sides: &Sides, access: &AccessArgs, range: KeyRange) -> Result<ManifestFile> {
+pub(super) fn file(path: &Path, sides: &Sides, range: KeyRange) -> Result<ManifestFile> {
     let place = real(path)?;
     if let Some(side) = sides.directories.iter().find(|side| place.starts_with(side)) {
         let (path, side) = (path.display(), side.display());
@@ -30,7 +30,7 @@ pub(super) fn file(path: &Path, sides: &Sides, access: &AccessArgs, range: KeyRa
         target: sides.target.name().to_owned(),
         made: Header::time_of(Timestamp::from_nanos(since.as_nanos() as i128)),
         range,
-        object_keys: !are_files && access.keys == KeysArg::Escape,
+        object_keys: !are_files,
         directories: are_files,
     };
     Ok(ManifestFile::new(&place, header)?)

@@ -57,7 +57,7 @@ async fn sync_once(
     let range = options.range.clone();
     let mut job = Job::new(Arc::clone(&sides.source), Arc::clone(&sides.target), options);
     if let Some(path) = &args.report.manifest {
-        job = job.with_manifest(manifest::file(path, sides, &args.sides.access, range)?);
+        job = job.with_manifest(manifest::file(path, sides, range)?);
     }
     if let Some(backup) = &sides.backup {
         job = job.with_backup(backup.clone());
@@ -146,7 +146,7 @@ async fn check_sides(args: &CheckArgs, sides: &Sides, mut options: JobOptions, s
     let range = options.range.clone();
     let mut job = Job::new(Arc::clone(&sides.source), Arc::clone(&sides.target), options);
     if let Some(path) = &args.write_manifest {
-        job = job.with_manifest(manifest::file(path, sides, &args.access, range)?);
+        job = job.with_manifest(manifest::file(path, sides, range)?);
     }
     compare(args, job, [&sides.source, &sides.target], signals).await
 }

@@ -10,11 +10,12 @@ use anyhow::{Context, Result};
 use farshore_meta::Ino;
 use farshore_sync::store::volume::VolumeStore;
 use farshore_sync::store::{
-    EscapingStore, ListRequest, LocalOptions, LocalStore, MemoryStore, Origins, PosixStore, Scheme, StoreAddress,
+    EscapingStore, ListRequest, LocalOptions, LocalStore, MemoryStore, Origins, PosixStore, RcloneLinksStore, Scheme,
+    StoreAddress,
 };
 use farshore_sync::{AttributeKind, Backup, KeyRange, Remedy, Store, StoreError, TimeForm};
 
-use super::args::{AccessArgs, KeysArg, SidesArgs};
+use super::args::{AccessArgs, KeysArg, LinksArg, SidesArgs};
 use super::clouds::Cloud;
 use super::volume::{Served, Use, VolumePlace, Volumes};
 use crate::exit::{Exit, Failure};
@@ -166,8 +167,7 @@ pub(super) async fn open_alone(place: &str, access: &AccessArgs, object_keys: bo
         Ok(store) => store,
         Err(error) => return volumes.close().await.and(Err(error)),
     };
-    let escapes = object_keys && store.capabilities().holds.has(AttributeKind::Mode);
-    let store: Arc<dyn Store> = if escapes { Arc::new(EscapingStore::over(store)) } else { store };
+    let store = if object_keys && has_files(&store) { beside_objects(&store, access) } else { store };
     Ok(Alone { store, volumes })
 }
 
@@ -175,9 +175,21 @@ pub(super) async fn open_alone(place: &str, access: &AccessArgs, object_keys: bo
 /// hold by itself.
 pub(super) fn between(store: &Arc<dyn Store>, other: &Arc<dyn Store>, access: &AccessArgs) -> Arc<dyn Store> {
     match (has_files(store), has_files(other)) {
-        (true, false) if access.keys == KeysArg::Escape => Arc::new(EscapingStore::over(Arc::clone(store))),
+        (true, false) => beside_objects(store, access),
         (false, true) if !access.no_posix => with_posix(store),
         _ => Arc::clone(store),
+    }
+}
+
+/// A store of files with the keys of objects.
+fn beside_objects(store: &Arc<dyn Store>, access: &AccessArgs) -> Arc<dyn Store> {
+    let store = match access.links {
+        LinksArg::Metadata => Arc::clone(store),
+        LinksArg::Rclone => Arc::new(RcloneLinksStore::over(Arc::clone(store))),
+    };
+    match access.keys {
+        KeysArg::Escape => Arc::new(EscapingStore::over(store)),
+        KeysArg::Refuse => store,
     }
 }
 

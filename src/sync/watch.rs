@@ -13,7 +13,7 @@ use farshore_sync::store::ListRequest;
 use farshore_sync::{Job, JobOptions, KeyRange, Observer, Outcome, Side, Store, Summary, What, Whole};
 use rand::RngExt;
 
-use super::args::SyncArgs;
+use super::args::{LinksArg, SyncArgs};
 use super::journal::{Kept, open_memory};
 use super::run::{Pass, interrupted};
 use super::stores::Sides;
@@ -40,8 +40,10 @@ const NOTE_EVERY: Duration = Duration::from_mins(1);
 pub(super) async fn watch(args: &SyncArgs, sides: &Sides, every: Duration, signals: &mut EndSignals) -> Result<()> {
     let served = sides.volumes.source();
     served.map_or(Ok(()), Served::expect_changes)?;
-    // An age is another one at each pass, and what was left out for it is in no log.
-    let followed = served.zip(sides.source_root).filter(|_| !choose::is_of_the_moment(&args.choose));
+    // An age is another one at each pass, and what was left out for it is in no log. A log tells names, and those of
+    // links are no keys as rclone has them.
+    let follows = !choose::is_of_the_moment(&args.choose) && args.sides.access.links == LinksArg::Metadata;
+    let followed = served.zip(sides.source_root).filter(|_| follows);
     let ended = match followed {
         Some((served, root)) => Follow::open(args, sides, served, root, every).await?.run(signals).await,
         None => repeat(args, sides, every, signals).await,

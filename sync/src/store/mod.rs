@@ -41,6 +41,7 @@ mod listing;
 mod local;
 mod memory;
 mod posix;
+mod rclone_links;
 pub mod s3;
 mod transport;
 mod upload;
@@ -64,6 +65,7 @@ pub use listing::{ListPage, ListRequest, PageEnd, Unlisted};
 pub use local::{Durability, LocalOptions, LocalStore, Origins};
 pub use memory::MemoryStore;
 pub use posix::PosixStore;
+pub use rclone_links::RcloneLinksStore;
 pub use upload::{OpenUpload, PartPage, PartRequest, StoredPart, Upload, UploadId, UploadPage};
 pub use write::{Condition, CopyRequest, PutRequest, Stored};
 
