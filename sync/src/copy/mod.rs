@@ -140,7 +140,7 @@ impl Copier {
         let backups = backup.map(|backup| Box::new(Backups::new(backup, &ends, &options, seed, &memory)));
         let copier = Self::named(ends, options, seed, b"");
         let waiting = copier.disk_calls().map(WaitingThreads::start);
-        Self { backups, memory, waiting, ..copier }
+        Self { backups, waiting, memory, ..copier }
     }
 
     /// One whose copies have more at the end of their keys.

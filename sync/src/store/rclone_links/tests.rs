@@ -136,7 +136,7 @@ proptest! {
             }
             let (entries, unlisted) = listed(&store, KeyRange::all(), page).await;
             assert_eq!((&entries, &unlisted), (&held, &Vec::new()));
-            let start = held.keys().nth(from).map(|key| key.to_bytes()).unwrap_or_default();
+            let start = held.keys().nth(from).map(Key::to_bytes).unwrap_or_default();
             let (entries, _) = listed(&store, KeyRange::new(start.clone(), None), page).await;
             held.retain(|key, _| key.as_bytes() >= start.as_ref());
             assert_eq!(entries, held);
