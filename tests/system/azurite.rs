@@ -12,8 +12,9 @@ use crate::process::Process;
 use crate::shore::Shore;
 
 /// The account and key that every emulator has.
-const ACCOUNT: &str = "devstoreaccount1";
-const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+pub(crate) const ACCOUNT: &str = "devstoreaccount1";
+pub(crate) const KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
+const CONTAINER: &str = "data";
 /// Longest that the server may take to answer.
 const START: Duration = Duration::from_mins(1);
 
@@ -39,19 +40,29 @@ impl Azurite {
         shore.set_env("AZURE_STORAGE_ACCOUNT", ACCOUNT);
         shore.set_env("AZURE_STORAGE_ACCOUNT_KEY", KEY);
         let server = Self { port, _process: process };
-        server.make_container("data");
+        server.make_container(CONTAINER);
         Some(server)
     }
 
     /// The URL of a store in its container.
     pub(crate) fn store(&self, prefix: &str) -> String {
         // Azurite does not look at CRC-64.
-        format!("az://data/{prefix}?endpoint=http://127.0.0.1:{}&checksum=md5", self.port)
+        format!("az://{CONTAINER}/{prefix}?endpoint={}&checksum=md5", self.endpoint())
+    }
+
+    /// Where it answers.
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// A store in its container, as other tools name it.
+    pub(crate) fn path(prefix: &str) -> String {
+        format!("{CONTAINER}/{prefix}")
     }
 
     fn make_container(&self, name: &str) {
         let mut options = AzureOptions::new(ACCOUNT, name, Credentials::Key(KEY.to_owned()));
-        options.endpoint = Some(format!("http://127.0.0.1:{}", self.port));
+        options.endpoint = Some(self.endpoint());
         let store = AzureStore::new(&options).expect("the options are right");
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let begun = Instant::now();

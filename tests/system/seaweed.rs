@@ -12,8 +12,9 @@ use crate::ports;
 use crate::process::Process;
 use crate::shore::Shore;
 
-const ACCESS_KEY: &str = "farshore-test";
-const SECRET_KEY: &str = "farshore-test-secret";
+/// The only user, of whom other servers of tests know too.
+pub(crate) const ACCESS_KEY: &str = "farshore-test";
+pub(crate) const SECRET_KEY: &str = "farshore-test-secret";
 const BUCKET: &str = "blocks";
 /// Longest that the server may take to answer.
 const START: Duration = Duration::from_mins(1);
@@ -76,7 +77,7 @@ impl Seaweed {
         format!("http://127.0.0.1:{}", self.s3_port)
     }
 
-    /// A store in its bucket, as rclone names it.
+    /// A store in its bucket, as other tools name it.
     pub(crate) fn path(prefix: &str) -> String {
         format!("{BUCKET}/{prefix}")
     }

@@ -3,78 +3,104 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_OMIT, XattrFlags, setxattr, utimensat};
+use rustix::fs::{XattrFlags, setxattr};
 
-use super::compare::{assert_same_but_for_hard_links, assert_same_files_for_rsync, assert_same_for_rsync};
-use super::radosgw::{rclone, start};
+use super::compare::{Less, assert_same_but_for, assert_same_for_rsync};
+use super::google::Google;
+use super::hostile::{Holder, own, set_time};
+use super::radosgw::start;
+use super::rclone::Remote;
+use super::s3::mend_markers;
 use super::{DIFFERS, assert_nothing_is_left_to_do, hostile, sync};
+use crate::azurite::Azurite;
 use crate::seaweed::Seaweed;
 use crate::shore::Shore;
 
 const LIMIT: Duration = Duration::from_mins(8);
+/// A file of the hostile tree with extended attributes.
+const ATTRIBUTED: &str = "modes/closed/in";
 
-/// Seconds since 1970 of files' times: before it, at it, in the far future.
-const TIMES: [i64; 5] = [-1_000_000_000, -1, 0, 4_102_444_800, 16_000_000_000];
-/// Every byte that a name of text can have, but for those that SeaweedFS rewrites.
-const NAMES: [&str; 8] =
-    ["new\nline", "tab\t\u{1}\u{7f}", "per%41%", "quote'\"`", "e\u{301}", "\u{e9}", " spaces ", "a&b=c;d+e?f#g"];
+/// A hostile tree and its way through a store of objects.
+struct Way<'s> {
+    shore: &'s Shore,
+    holder: Holder,
+    less: Less,
+    /// The place there.
+    to: String,
+}
 
-fn plant(root: &Path) {
-    let files = root.join("files");
-    fs::create_dir(&files).unwrap();
-    for (number, name) in NAMES.iter().enumerate() {
-        let path = files.join(name);
-        fs::write(&path, hostile::bytes(number * 1000, number)).unwrap();
-        own(&path, number as u32);
-        set_time(&path, TIMES[number % TIMES.len()], number as u32 * 111_111_111);
+impl<'s> Way<'s> {
+    /// Makes the tree.
+    fn plant(shore: &'s Shore, holder: Holder, to: String) -> Self {
+        hostile::plant_for(holder, &shore.mkdir("source"));
+        let less = if holder == Holder::Seaweed { Less::HardLinksAndDirectories } else { Less::HardLinks };
+        Self { shore, holder, less, to }
     }
-    for mode in [0o000, 0o444, 0o600, 0o755, 0o1777, 0o2755, 0o4755] {
-        let path = files.join(format!("{mode:o}"));
-        fs::write(&path, format!("{mode:o}")).unwrap();
-        own(&path, mode);
-        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+
+    /// All of it comes back, but for what is documented.
+    fn go_there_and_back(&self) {
+        let Self { shore, to, .. } = self;
+        let (from, back) = (shore.arg("source"), shore.arg("back"));
+        let counts = sync(shore, &from, to, &[]);
+        assert_eq!((counts.get("conflicts"), counts.get("failed")), (0, 0));
+        let directories = if self.less == Less::HardLinks { 0 } else { directories_below(Path::new(&from)) };
+        // No store of objects holds holes, which one file has.
+        assert_eq!(counts.get("attributes_left_out"), directories + 1);
+        if self.holder == Holder::Seaweed {
+            mend_markers(shore, &from, to);
+        }
+        assert_nothing_is_left_to_do(shore, &from, to);
+        sync(shore, to, &back, &[]);
+        self.assert_came_back();
     }
-    fs::write(files.join("l".repeat(255)), "long").unwrap();
-    let attributed = files.join("attributed");
-    fs::write(&attributed, "attributed").unwrap();
-    for (name, value) in [("user.text", b"value".as_slice()), ("user.bytes", b"\0\xff\0"), ("user.empty", b"")] {
-        setxattr(&attributed, name, value, XattrFlags::empty()).unwrap();
+
+    fn assert_came_back(&self) {
+        assert_same_but_for(self.less, &self.shore.path("source"), &self.shore.path("back"));
+        assert_nothing_is_left_to_do(self.shore, &self.to, &self.shore.arg("back"));
     }
-    let links = root.join("links");
-    fs::create_dir_all(links.join("empty/in")).unwrap();
-    for (name, target) in
-        [("to-file", "../files/755"), ("nowhere", "nothing here"), ("itself", "itself"), ("up", "../..")]
-    {
-        symlink(target, links.join(name)).unwrap();
-        set_time(&links.join(name), 1_000_000_000, 5);
-    }
-    fs::write(root.join("large"), hostile::bytes(20 << 20, 9)).unwrap();
-    fs::set_permissions(root.join("large"), Permissions::from_mode(0o640)).unwrap();
-    for (number, directory) in ["files", "links/empty/in", "links/empty", "links"].iter().enumerate() {
-        set_time(&root.join(directory), 1_100_000_000, number as u32);
+
+    /// Attributes alone change; nothing but them moves, neither there nor back.
+    fn bring_changes_without_bytes(&self) {
+        let Self { shore, to, .. } = self;
+        let (from, back) = (shore.arg("source"), shore.arg("back"));
+        let source = shore.path("source");
+        fs::set_permissions(source.join(hostile::SPARSE), Permissions::from_mode(0o4711)).unwrap();
+        own(&source.join("modes/755"), 70);
+        set_time(&source.join("modes/600"), 1_234_567_890, 987_654_321);
+        setxattr(source.join(ATTRIBUTED), "user.text", b"another", XattrFlags::empty()).unwrap();
+        let changed = if rustix::process::geteuid().is_root() { 4 } else { 3 };
+        for (from, to) in [(&from, to), (to, &back)] {
+            let counts = sync(shore, from, to, &[]);
+            assert_eq!((counts.get("copied"), counts.number("moved_bytes") < 1000), (0, true), "bytes were moved");
+            assert_eq!(counts.get("updated"), changed, "from {from} to {to}");
+            assert_nothing_is_left_to_do(shore, from, to);
+        }
+        self.assert_came_back();
+        if self.less == Less::HardLinks {
+            fs::set_permissions(source.join("modes/closed"), Permissions::from_mode(0o700)).unwrap();
+            for (from, to) in [(&from, to), (to, &back)] {
+                assert_eq!(sync(shore, from, to, &[]).get("copied"), 0);
+            }
+            self.assert_came_back();
+            shore.farshore(["check", "--attributes", &from, to]).ok();
+        }
+        shore.farshore(["check", "--attributes", to, &back]).ok();
     }
 }
 
-fn own(path: &Path, id: u32) {
-    if rustix::process::geteuid().is_root() {
-        chown(path, Some(id + 1), Some(id + 2)).unwrap();
-    }
-}
-
-fn set_time(path: &Path, seconds: i64, nanos: u32) {
-    let last_modification = Timespec { tv_sec: seconds, tv_nsec: i64::from(nanos) };
-    let last_access = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-    let times = Timestamps { last_access, last_modification };
-    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+fn directories_below(root: &Path) -> u64 {
+    let directories = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    directories.filter(|path| path.is_dir() && !path.is_symlink()).map(|path| 1 + directories_below(&path)).sum()
 }
 
 /// What the server keeps is what rclone would have written.
 fn assert_rclone_reads(endpoint: &str, place: &str, source: &Path) {
-    let Some(json) = rclone(endpoint, &["lsjson", "-M", "-R", "--files-only", place]) else { return };
+    let look = ["lsjson", "-M", "-R", "--files-only", &Remote::place(place)];
+    let Some(json) = Remote::s3(endpoint).run(&look) else { return };
     let listed: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
     assert!(listed.len() > 20, "{json}");
     for object in listed {
@@ -96,41 +122,45 @@ fn assert_rclone_reads(endpoint: &str, place: &str, source: &Path) {
     }
 }
 
-/// Attributes alone change; nothing but them moves.
-fn assert_changes_come_without_bytes(shore: &Shore, from: &str, to: &str, source: &Path) {
-    fs::set_permissions(source.join("large"), Permissions::from_mode(0o4711)).unwrap();
-    own(&source.join("files/755"), 70);
-    set_time(&source.join("files/600"), 1_234_567_890, 987_654_321);
-    setxattr(source.join("files/attributed"), "user.text", b"another", XattrFlags::empty()).unwrap();
-    let counts = sync(shore, from, to, &[]);
-    let changed = if rustix::process::geteuid().is_root() { 4 } else { 3 };
-    assert_eq!((counts.get("copied"), counts.number("moved_bytes") < 1000), (0, true), "bytes were moved");
-    assert_eq!(counts.get("updated"), changed);
+#[test]
+fn a_hostile_tree_goes_to_s3_and_back() {
+    let mut shore = Shore::new("sync-attributes-s3", LIMIT);
+    let Some(server) = Seaweed::start(&mut shore) else { return };
+    let way = Way::plant(&shore, Holder::Seaweed, server.store("kept"));
+    way.go_there_and_back();
+    assert_rclone_reads(&server.endpoint(), &Seaweed::path("kept"), &shore.path("source"));
+    Remote::s3(&server.endpoint()).assert_same(&shore.path("source"), &Seaweed::path("kept"));
+    way.bring_changes_without_bytes();
 }
 
 #[test]
-fn attributes_and_links_go_to_s3_and_back() {
-    let mut shore = Shore::new("sync-attributes-s3", LIMIT);
-    let Some(server) = Seaweed::start(&mut shore) else { return };
-    let source = shore.mkdir("source");
-    plant(&source);
-    let (from, to, back) = (shore.arg("source"), server.store("kept"), shore.arg("back"));
-    let counts = sync(&shore, &from, &to, &[]);
-    assert_eq!((counts.get("conflicts"), counts.get("failed")), (0, 0));
-    assert_eq!(counts.get("attributes_left_out"), 4, "SeaweedFS keeps no metadata of directories");
-    assert_rclone_reads(&server.endpoint(), &format!("S:{}", Seaweed::path("kept")), &source);
-    assert_nothing_is_left_to_do(&shore, &from, &to);
-    sync(&shore, &to, &back, &[]);
-    assert_same_files_for_rsync(&source, &shore.path("back"));
-    assert_nothing_is_left_to_do(&shore, &to, &back);
+fn a_hostile_tree_goes_to_azure_and_back() {
+    let mut shore = Shore::new("sync-attributes-azure", LIMIT);
+    let Some(server) = Azurite::start(&mut shore) else { return };
+    let way = Way::plant(&shore, Holder::Azure, server.store("kept"));
+    way.go_there_and_back();
+    Remote::azure(&server.endpoint()).assert_same(&shore.path("source"), &Azurite::path("kept"));
+    way.bring_changes_without_bytes();
+}
 
-    assert_changes_come_without_bytes(&shore, &from, &to, &source);
-    let counts = sync(&shore, &to, &back, &[]);
-    assert_eq!(counts.get("copied"), 0, "bytes came back");
-    assert_same_files_for_rsync(&source, &shore.path("back"));
-    assert_nothing_is_left_to_do(&shore, &from, &to);
-    assert_nothing_is_left_to_do(&shore, &to, &back);
-    shore.farshore(["check", "--attributes", &to, &back]).ok();
+#[test]
+fn a_hostile_tree_goes_to_google_and_back() {
+    let mut shore = Shore::new("sync-attributes-google", LIMIT);
+    let google = Google::start(&mut shore);
+    let way = Way::plant(&shore, Holder::Google, google.store("kept"));
+    way.go_there_and_back();
+    way.bring_changes_without_bytes();
+}
+
+#[test]
+fn a_hostile_tree_goes_to_radosgw_and_back() {
+    let mut shore = Shore::new("sync-attributes-radosgw", LIMIT);
+    let Some((endpoint, bucket)) = start(&mut shore, "kept") else { return };
+    let to = format!("s3://{bucket}/kept?endpoint={endpoint}&region=us-east-1&checksum=md5");
+    let way = Way::plant(&shore, Holder::Radosgw, to);
+    way.go_there_and_back();
+    way.bring_changes_without_bytes();
+    Remote::s3(&endpoint).run(&["purge", &Remote::place(&bucket)]);
 }
 
 #[test]
@@ -165,59 +195,32 @@ fn what_has_no_room_in_metadata_is_counted_and_links_that_change_are_copied() {
 }
 
 #[test]
-fn directories_keep_their_attributes_where_the_server_does() {
-    let mut shore = Shore::new("sync-attributes-radosgw", LIMIT);
-    let Some((endpoint, bucket)) = start(&mut shore, "kept") else { return };
-    let source = shore.mkdir("source");
-    plant(&source);
-    fs::set_permissions(source.join("links/empty"), Permissions::from_mode(0o2711)).unwrap();
-    let to = format!("s3://{bucket}/kept?endpoint={endpoint}&region=us-east-1&checksum=md5");
-    let (from, back) = (shore.arg("source"), shore.arg("back"));
-    assert_eq!(sync(&shore, &from, &to, &[]).get("attributes_left_out"), 0);
-    sync(&shore, &to, &back, &[]);
-    assert_same_but_for_hard_links(&source, &shore.path("back"));
-    assert_nothing_is_left_to_do(&shore, &from, &to);
-    assert_nothing_is_left_to_do(&shore, &to, &back);
-
-    assert_changes_come_without_bytes(&shore, &from, &to, &source);
-    fs::set_permissions(source.join("links"), Permissions::from_mode(0o700)).unwrap();
-    for (from, to) in [(&from, &to), (&to, &back)] {
-        let counts = sync(&shore, from, to, &[]);
-        assert_eq!(counts.get("copied"), 0);
-        assert_nothing_is_left_to_do(&shore, from, to);
-    }
-    assert_same_but_for_hard_links(&source, &shore.path("back"));
-    shore.farshore(["check", "--attributes", &from, &to]).ok();
-    rclone(&endpoint, &["purge", &format!("S:{bucket}")]);
-}
-
-#[test]
 fn attributes_that_change_alone_are_brought_to_a_directory_without_bytes() {
     let shore = Shore::new("sync-attributes-local", LIMIT);
     let source = shore.mkdir("source");
-    plant(&source);
+    hostile::plant(&source);
     let (from, to) = (shore.arg("source"), shore.arg("target"));
     sync(&shore, &from, &to, &[]);
     assert_same_for_rsync(&source, &shore.path("target"));
-    fs::set_permissions(source.join("large"), Permissions::from_mode(0o4711)).unwrap();
-    fs::set_permissions(source.join("links/empty"), Permissions::from_mode(0o700)).unwrap();
-    rustix::fs::removexattr(source.join("files/attributed"), "user.text").unwrap();
+    fs::set_permissions(source.join(hostile::SPARSE), Permissions::from_mode(0o4711)).unwrap();
+    fs::set_permissions(source.join("empty/in"), Permissions::from_mode(0o700)).unwrap();
+    rustix::fs::removexattr(source.join(ATTRIBUTED), "user.text").unwrap();
     // Some filesystems hold 60 KiB, others a block at most.
-    let attributed = source.join("files/attributed");
+    let attributed = source.join(ATTRIBUTED);
     let set = |len| setxattr(&attributed, "user.bytes", &vec![9; len], XattrFlags::empty());
     set(60 << 10).or_else(|_| set(2000)).unwrap();
-    set_time(&source.join("links/up"), 1_300_000_000, 1);
+    set_time(&source.join("links/above"), 1_300_000_000, 1);
     let said = shore.farshore(["check", "--attributes", &from, &to]);
     assert_eq!(said.code, Some(DIFFERS), "{said:?}");
-    assert!(said.stdout.contains("differs  large (attributes)"), "{}", said.stdout);
+    assert!(said.stdout.contains("differs  sparse (attributes)"), "{}", said.stdout);
     let counts = sync(&shore, &from, &to, &[]);
     assert_eq!((counts.get("copied"), counts.get("updated"), counts.number("moved_bytes")), (0, 4, 0));
     assert_same_for_rsync(&source, &shore.path("target"));
     assert_nothing_is_left_to_do(&shore, &from, &to);
 
     // A time alone: the bytes are compared rather than copied if that is asked for.
-    set_time(&source.join("files/600"), 1_234_567_890, 987_654_321);
-    File::open(source.join("large")).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
+    set_time(&source.join("modes/600"), 1_234_567_890, 987_654_321);
+    File::open(source.join(hostile::SPARSE)).unwrap().set_modified(std::time::SystemTime::now()).unwrap();
     let counts = sync(&shore, &from, &to, &["--checksum"]);
     assert_eq!((counts.get("copied"), counts.get("updated")), (0, 2));
     assert_same_for_rsync(&source, &shore.path("target"));

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use super::compare::{assert_no_journal, assert_same_contents_for_rsync};
+use super::hostile::Holder;
 use super::killed::kill_again_and_again;
 use super::{Counts, PARTIAL, assert_nothing_is_left_to_do, hostile, sync, sync_fails};
 use crate::azurite::Azurite;
@@ -14,20 +15,10 @@ use crate::scale;
 use crate::shore::Shore;
 
 const LIMIT: Duration = Duration::from_mins(8);
-/// An object of several parts.
-const LARGE: usize = 40 << 20;
 
-/// A tree that Azure can hold.
+/// A tree without links, of all names that Azure can hold.
 fn plant(root: &Path) {
-    hostile::plant_many(root, scale::pick(300, 10_000));
-    fs::create_dir_all(root.join("d")).unwrap();
-    fs::create_dir_all(root.join("nothing in it")).unwrap();
-    for name in ["with space", "per%cent", "plus+and&", "\u{e9}", "e\u{301}", "-rf", "#1", "d-x", "d/in", "d.x", "...a"]
-    {
-        fs::write(root.join(name), name).unwrap();
-    }
-    fs::write(root.join("large"), hostile::bytes(LARGE, 1)).unwrap();
-    fs::write(root.join("empty"), "").unwrap();
+    hostile::plant_many_for(Holder::Azure, root, scale::pick(300, 10_000));
 }
 
 #[test]
@@ -46,8 +37,8 @@ fn a_tree_goes_to_azure_and_to_another_prefix_and_back_unchanged() {
     }
     assert_same_contents_for_rsync(&source, &shore.path("back"));
 
-    fs::remove_file(source.join("empty")).unwrap();
-    fs::write(source.join("with space"), "another").unwrap();
+    fs::remove_file(source.join("nothing")).unwrap();
+    fs::write(source.join("d0"), "another").unwrap();
     let counts = sync(&shore, &from, &one, &["--delete", "--verify"]);
     assert_eq!((counts.get("copied"), counts.get("deleted")), (1, 1));
     assert_nothing_is_left_to_do(&shore, &from, &one);
@@ -79,7 +70,7 @@ fn a_job_to_azure_that_is_killed_goes_on_and_ends_equal() {
     let source = shore.mkdir("source");
     plant(&source);
     for number in 0..3 {
-        fs::write(source.join(format!("large-{number}")), hostile::bytes(LARGE, number)).unwrap();
+        fs::write(source.join(format!("large-{number}")), hostile::bytes(hostile::LARGE, number)).unwrap();
     }
     let (from, to) = (shore.arg("source"), server.store("killed"));
     let start = || {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use self::server::{BUCKET, Server, TOKEN};
 use super::compare::{assert_no_journal, assert_same_contents_for_rsync};
+use super::hostile::Holder;
 use super::killed::kill_again_and_again;
 use super::{STORE, assert_nothing_is_left_to_do, hostile, sync, sync_fails};
 use crate::process::Process;
@@ -17,52 +18,29 @@ use crate::shore::Shore;
 mod server;
 
 const LIMIT: Duration = Duration::from_mins(8);
-/// An object of several parts.
-const LARGE: usize = 40 << 20;
 
 /// A server, and what it runs in.
-struct Google {
-    server: Server,
+pub(super) struct Google {
+    pub(super) server: Server,
     _runtime: tokio::runtime::Runtime,
 }
 
 impl Google {
-    fn start(shore: &mut Shore) -> Self {
+    pub(super) fn start(shore: &mut Shore) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let server = runtime.block_on(Server::start());
         shore.set_env("GOOGLE_OAUTH_ACCESS_TOKEN", TOKEN);
         Self { server, _runtime: runtime }
     }
 
-    fn store(&self, prefix: &str) -> String {
+    pub(super) fn store(&self, prefix: &str) -> String {
         format!("gs://{BUCKET}/{prefix}?endpoint={}", self.server.endpoint())
     }
 }
 
-/// A tree that Google can hold: no links and no line breaks.
+/// A tree without links, of all names that Google can hold.
 fn plant(root: &Path) {
-    hostile::plant_many(root, scale::pick(300, 10_000));
-    fs::create_dir_all(root.join("d")).unwrap();
-    fs::create_dir_all(root.join("nothing in it")).unwrap();
-    for name in [
-        "with space",
-        "per%cent",
-        "plus+and&",
-        "\u{e9}",
-        "e\u{301}",
-        "-rf",
-        "#1",
-        "d-x",
-        "d/in",
-        "d.x",
-        "...",
-        "b\\s",
-        "\u{1}",
-    ] {
-        fs::write(root.join(name), name).unwrap();
-    }
-    fs::write(root.join("large"), hostile::bytes(LARGE, 1)).unwrap();
-    fs::write(root.join("empty"), "").unwrap();
+    hostile::plant_many_for(Holder::Google, root, scale::pick(300, 10_000));
 }
 
 #[test]
@@ -82,8 +60,8 @@ fn a_tree_goes_to_google_and_to_another_prefix_and_back_unchanged() {
     assert_same_contents_for_rsync(&source, &shore.path("back"));
     assert_eq!(google.server.open_uploads(), 0);
 
-    fs::remove_file(source.join("empty")).unwrap();
-    fs::write(source.join("with space"), "another").unwrap();
+    fs::remove_file(source.join("nothing")).unwrap();
+    fs::write(source.join("d0"), "another").unwrap();
     let counts = sync(&shore, &from, &one, &["--delete", "--verify"]);
     assert_eq!((counts.get("copied"), counts.get("deleted")), (1, 1));
     assert_nothing_is_left_to_do(&shore, &from, &one);
@@ -99,7 +77,7 @@ fn a_job_to_google_that_is_killed_ends_equal_without_open_uploads() {
     let source = shore.mkdir("source");
     plant(&source);
     for number in 0..3 {
-        fs::write(source.join(format!("large-{number}")), hostile::bytes(LARGE, number)).unwrap();
+        fs::write(source.join(format!("large-{number}")), hostile::bytes(hostile::LARGE, number)).unwrap();
     }
     let (from, to) = (shore.arg("source"), google.store("killed"));
     let start = || {

@@ -3,7 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use super::radosgw::{rclone, start};
+use super::radosgw::start;
+use super::rclone::Remote;
 use super::{PARTIAL, assert_nothing_is_left_to_do, sync, sync_fails};
 use crate::shore::Shore;
 
@@ -34,5 +35,5 @@ fn odd_keys_go_to_a_directory_and_come_back() {
     shore.mkdir("nothing");
     let all = format!("s3://{bucket}?endpoint={endpoint}&region=us-east-1");
     sync(&shore, &shore.arg("nothing"), &all, &["--delete", "--allow-empty-source-to-delete-everything"]);
-    rclone(&endpoint, &["purge", &format!("S:{bucket}")]);
+    Remote::s3(&endpoint).run(&["purge", &Remote::place(&bucket)]);
 }

@@ -27,7 +27,7 @@ const LIMITS: [&str; 2] = ["--bandwidth", "6MiB"];
 
 /// What is killed.
 #[derive(Clone, Copy, Debug)]
-enum Victim {
+pub(super) enum Victim {
     Single,
     Coordinator,
     Worker,
@@ -36,25 +36,27 @@ enum Victim {
 const VICTIMS: [Victim; 3] = [Victim::Single, Victim::Coordinator, Victim::Worker];
 
 /// A job that is killed, from a directory to somewhere.
-struct Killed<'s> {
+pub(super) struct Killed<'s> {
     shore: &'s Shore,
     victim: Victim,
     to: String,
+    more: Vec<String>,
     team: Team<'s>,
 }
 
 impl<'s> Killed<'s> {
-    fn new(shore: &'s Shore, victim: Victim, to: &str) -> Self {
-        let more = [&["--workers", "0"], &LIMITS[..]].concat();
-        let team = Team::new(shore, &shore.arg("source"), to, &more);
-        Self { shore, victim, to: to.to_owned(), team }
+    pub(super) fn new(shore: &'s Shore, victim: Victim, to: &str, more: &[&str]) -> Self {
+        let team = Team::new(shore, &shore.arg("source"), to, &[&["--workers", "0"], more].concat());
+        let more = more.iter().map(ToString::to_string).collect();
+        Self { shore, victim, to: to.to_owned(), more, team }
     }
 
     /// The process that ends with the job.
     fn start(&self) -> Process {
         let Victim::Single = self.victim else { return self.team.coordinator() };
         let from = self.shore.arg("source");
-        let mut command = self.shore.command(["sync", &from, &self.to].iter().copied().chain(LIMITS));
+        let more = self.more.iter().map(String::as_str);
+        let mut command = self.shore.command(["sync", &from, &self.to].into_iter().chain(more));
         let log = File::create(self.shore.path("single.log")).unwrap();
         Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log))
     }
@@ -81,7 +83,7 @@ impl<'s> Killed<'s> {
     }
 
     /// Kills it at random points, at most so often, until it has ended: how often. After each kill `look` is called.
-    fn run(&self, rng: &mut StdRng, kills: usize, mut look: impl FnMut()) -> usize {
+    pub(super) fn run(&self, rng: &mut StdRng, kills: usize, mut look: impl FnMut()) -> usize {
         let (mut job, mut worker, mut killed) = (self.start(), self.start_worker(), 0);
         loop {
             let pause = if killed < kills { Duration::from_millis(rng.random_range(20..2_000)) } else { LIMIT };
@@ -142,7 +144,7 @@ fn killed_between_directories_a_job_ends_equal_and_copies_nothing_again_that_was
     hostile::plant_many(&shore.mkdir("source"), 1_500);
     kill("sync-kills", &shore, scale::pick(6, 500), |victim, number, kills, rng| {
         let target = shore.path(&format!("target-{number}"));
-        let job = Killed::new(&shore, victim, target.to_str().unwrap());
+        let job = Killed::new(&shore, victim, target.to_str().unwrap(), &LIMITS);
         let mut there = BTreeMap::new();
         let killed = job.run(rng, kills, || inodes(&target, &mut there));
         let mut at_the_end = BTreeMap::new();
@@ -169,7 +171,7 @@ fn killed_on_its_way_to_s3_a_job_ends_equal_without_open_uploads() {
     }
     kill("sync-kills-s3", &shore, scale::pick(6, 500), |victim, number, kills, rng| {
         let to = server.store(&format!("kills-{number}"));
-        let killed = Killed::new(&shore, victim, &to).run(rng, kills, || {});
+        let killed = Killed::new(&shore, victim, &to, &LIMITS).run(rng, kills, || {});
         assert_eq!(server.open_uploads(), Vec::<String>::new(), "{victim:?}: an upload in parts is left open");
         let said = shore.farshore(["check", &shore.arg("source"), &to]);
         assert_eq!(said.code, Some(0), "{victim:?}: {said:?}");

@@ -19,6 +19,7 @@ mod links;
 mod local;
 mod manifest;
 mod radosgw;
+mod rclone;
 mod rclone_links;
 mod refused;
 mod s3;

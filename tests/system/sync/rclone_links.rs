@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::compare::assert_same_contents_for_rsync;
-use super::radosgw::rclone;
+use super::rclone::Remote;
 use super::{Counts, sync};
 use crate::seaweed::Seaweed;
 use crate::shore::Shore;
@@ -50,8 +50,8 @@ fn links_that_rclone_wrote_become_links_and_stay_so() {
     let Some(server) = Seaweed::start(&mut shore) else { return };
     let source = shore.mkdir("source");
     plant(&source);
-    let place = format!("S:{}", Seaweed::path("links"));
-    if rclone(&server.endpoint(), &["copy", "--links", &shore.arg("source"), &place]).is_none() {
+    let place = Remote::place(&Seaweed::path("links"));
+    if Remote::s3(&server.endpoint()).run(&["copy", "--links", &shore.arg("source"), &place]).is_none() {
         return;
     }
     let (from, to) = (server.store("links"), shore.arg("target"));
@@ -78,8 +78,8 @@ fn links_that_we_wrote_are_links_for_rclone_and_go_when_they_are_deleted() {
     // Back, by us and by rclone.
     sync(&shore, &to, &shore.arg("back"), &LINKS);
     assert_same_contents_for_rsync(&source, &shore.path("back"));
-    let place = format!("S:{}", Seaweed::path("links"));
-    if rclone(&server.endpoint(), &["copy", "--links", &place, &shore.arg("by-rclone")]).is_some() {
+    let place = Remote::place(&Seaweed::path("links"));
+    if Remote::s3(&server.endpoint()).run(&["copy", "--links", &place, &shore.arg("by-rclone")]).is_some() {
         assert_same_contents_for_rsync(&source, &shore.path("by-rclone"));
     }
 }

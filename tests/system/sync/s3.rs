@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use super::compare::{assert_no_journal, assert_same_contents_for_rsync, assert_same_for_rsync};
+use super::hostile::Holder;
 use super::killed::kill_again_and_again;
 use super::{INTERRUPTED, STORE, assert_nothing_is_left_to_do, hostile, sync, sync_fails};
 use crate::ports;
@@ -17,24 +18,15 @@ use crate::seaweed::Seaweed;
 use crate::shore::Shore;
 
 const LIMIT: Duration = Duration::from_mins(8);
-/// An object of several parts.
-const LARGE: usize = 40 << 20;
 
-/// A tree that a server of paths can hold: no links, and no names that it rewrites.
+/// A tree without links, of all names that SeaweedFS can hold.
 fn plant(root: &Path) {
-    hostile::plant_many(root, scale::pick(300, 10_000));
-    for name in ["with space", "per%cent", "plus+and&", "\u{e9}", "e\u{301}", "-rf", "#1", "d-x", "d/in", "d.x", "..."]
-    {
-        fs::create_dir_all(root.join("d")).unwrap();
-        fs::write(root.join(name), name).unwrap();
-    }
-    fs::write(root.join("large"), hostile::bytes(LARGE, 1)).unwrap();
-    fs::write(root.join("empty"), "").unwrap();
+    hostile::plant_many_for(Holder::Seaweed, root, scale::pick(300, 10_000));
 }
 
 /// SeaweedFS now and then loses the marker of a directory in which an object is stored at the same moment; the next
 /// pass stores it again. Nothing else may be missing.
-fn mend_markers(shore: &Shore, from: &str, to: &str) {
+pub(super) fn mend_markers(shore: &Shore, from: &str, to: &str) {
     let report = shore.arg("mended");
     sync(shore, from, to, &["--report", &report]);
     let told = fs::read_to_string(&report).unwrap();
@@ -57,8 +49,8 @@ fn a_tree_goes_to_s3_and_to_another_bucket_and_back_unchanged() {
     }
     assert_same_contents_for_rsync(&source, &shore.path("back"));
 
-    fs::remove_file(source.join("empty")).unwrap();
-    fs::write(source.join("with space"), "another").unwrap();
+    fs::remove_file(source.join("nothing")).unwrap();
+    fs::write(source.join("d0"), "another").unwrap();
     let counts = sync(&shore, &from, &one, &["--delete", "--verify"]);
     assert_eq!((counts.get("copied"), counts.get("deleted")), (1, 1));
     assert_nothing_is_left_to_do(&shore, &from, &one);
@@ -88,7 +80,7 @@ fn a_job_to_s3_that_is_killed_ends_equal_without_open_uploads() {
     let source = shore.mkdir("source");
     plant(&source);
     for number in 0..4 {
-        fs::write(source.join(format!("large-{number}")), hostile::bytes(LARGE, number)).unwrap();
+        fs::write(source.join(format!("large-{number}")), hostile::bytes(hostile::LARGE, number)).unwrap();
     }
     let (from, to) = (shore.arg("source"), server.store("killed"));
     let start = || {
@@ -123,7 +115,7 @@ fn a_server_that_does_not_answer_deletes_nothing_and_is_named() {
 fn a_job_without_a_journal_that_a_signal_ends_leaves_no_open_upload() {
     let mut shore = Shore::new("sync-s3-signal", LIMIT);
     let Some(server) = Seaweed::start(&mut shore) else { return };
-    fs::write(shore.mkdir("source").join("large"), hostile::bytes(LARGE, 1)).unwrap();
+    fs::write(shore.mkdir("source").join("large"), hostile::bytes(hostile::LARGE, 1)).unwrap();
     let (from, to) = (shore.arg("source"), server.store("signal"));
     let mut command = shore.command(["sync", &from, &to, "--no-journal", "--bandwidth", "4MiB"]);
     let job = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));

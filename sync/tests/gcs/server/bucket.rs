@@ -65,13 +65,19 @@ impl Bucket {
 }
 
 impl Object {
+    /// When it was stored, on the only day there is: each generation has a second of its own.
+    pub(super) fn time(&self) -> String {
+        let (hour, minute, second) = (self.generation / 3600 % 24, self.generation / 60 % 60, self.generation % 60);
+        format!("{hour:02}:{minute:02}:{second:02}")
+    }
+
     /// The headers of every answer about it.
     pub(super) fn headers(&self) -> Vec<(String, String)> {
         let crc = base64(&hash(Algorithm::Crc32c, &self.bytes));
         let mut headers = vec![
             ("ETag".to_owned(), format!("\"{}\"", self.etag)),
             ("x-goog-generation".to_owned(), self.generation.to_string()),
-            ("Last-Modified".to_owned(), "Fri, 24 May 2013 00:00:00 GMT".to_owned()),
+            ("Last-Modified".to_owned(), format!("Fri, 24 May 2013 {} GMT", self.time())),
             ("x-goog-hash".to_owned(), format!("crc32c={crc}")),
         ];
         if !self.composite {

@@ -266,7 +266,8 @@ fn list(bucket: &Bucket, request: &Request) -> Response {
         .expect("it fits");
         write!(
             document,
-            "<LastModified>2013-05-24T00:00:00.000Z</LastModified><ETag>\"{}\"</ETag><Size>{size}</Size></Contents>",
+            "<LastModified>2013-05-24T{}.000Z</LastModified><ETag>\"{}\"</ETag><Size>{size}</Size></Contents>",
+            object.time(),
             xml(etag)
         )
         .expect("it fits");
