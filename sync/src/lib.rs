@@ -34,6 +34,7 @@ mod outcome;
 mod pace;
 mod parts;
 mod plan;
+mod policy;
 mod posix_metadata;
 mod rates;
 mod retry;
@@ -64,10 +65,8 @@ pub use origin::Origin;
 pub use outcome::{Observer, Outcome, Silent, What};
 pub use pace::{Concurrency, Pace, PaceLimits};
 pub use parts::Cut;
-pub use plan::{
-    Compare, CompareAttributes, ComparePolicy, Conflict, CopyReason, Decision, Directories, Metadata, PairCapabilities,
-    Skip, Write, decide,
-};
+pub use plan::{Conflict, Decision, decide};
+pub use policy::{Compare, CompareAttributes, ComparePolicy, Directories, Metadata, PairCapabilities, Write};
 pub use posix_metadata::TimeForm;
 pub use rates::{Rates, WallClock};
 pub use retry::{Dice, RetryPolicy};
@@ -75,3 +74,4 @@ pub use schedule::{Schedule, WeekMinute};
 pub use split::{Split, Splitter};
 pub use store::Store;
 pub use timestamp::Timestamp;
+pub use verdict::{CopyReason, Skip};

@@ -4,9 +4,10 @@
 use crate::attributes::{AttributeKind, AttributeSet, Posix};
 use crate::checksum::Agreement;
 use crate::entry::{Kind, Object};
-use crate::plan::{ComparePolicy, CopyReason, Metadata, PairCapabilities};
+use crate::policy::{ComparePolicy, Metadata, PairCapabilities};
 use crate::posix_metadata::as_held;
 use crate::timestamp::Timestamp;
+use crate::verdict::CopyReason;
 use crate::verdict::is_directory;
 
 /// How alike two objects are.

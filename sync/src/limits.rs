@@ -155,6 +155,16 @@ pub const PAGES_AHEAD: usize = 1;
 /// Copies of one worker that have begun and not ended; how many of them run is found by trying (`pace.rs`).
 pub const COPIES_AT_ONCE: usize = 128;
 
+/// Objects of this size and more count as large: how many of a process's have begun and not ended is bounded, so that
+/// those that have not can be given to another. Smaller ones end before another could have begun them.
+pub const LARGE_COPY_BYTES: u64 = 128 << 10;
+
+/// Large copies of a process that have begun and not ended, for each that can run: what ends has a successor waiting.
+pub const LARGE_COPIES_AHEAD: usize = 2;
+
+/// Large copies that a worker has begun before it leaves the rest to others.
+pub const LARGE_COPIES_OF_ONE: usize = 2;
+
 /// Keys of one worker above its frontier: what is done again at most after a kill, and some 100 bytes each.
 pub const FRONTIER_KEYS: usize = 16_384;
 
@@ -179,6 +189,9 @@ pub const LONGEST_CLAIM_PAUSE: Duration = Duration::from_millis(500);
 
 /// A worker looks this often whether another wants a part of its range.
 pub const SPLIT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Once it has given one, it looks again after this many times what that took, if that is sooner.
+pub const SPLIT_SHARE: u32 = 4;
 
 /// And every so many pages: a split costs some ten requests, so that what has few pages is not split at all.
 pub const SPLIT_PAGES: u32 = 16;

@@ -4,7 +4,8 @@ use std::fmt::Debug;
 
 use crate::key::Key;
 use crate::merge::Side;
-use crate::plan::{Conflict, CopyReason};
+use crate::plan::Conflict;
+use crate::verdict::CopyReason;
 
 /// What came of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,111 +1,12 @@
 //! The plan: what is to be done with a pair of entries, and why. A pure decision; nothing is read or asked here.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 
-use crate::attributes::{AttributeKind, AttributeSet};
-use crate::checksum::Algorithm;
+use crate::attributes::AttributeKind;
 use crate::entry::{Entry, Kind};
 use crate::merge::Pair;
-use crate::posix_metadata::TimeForm;
-use crate::verdict::{Verdict, is_directory, verdict};
-
-/// How entries are compared, and what may be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ComparePolicy {
-    /// What makes two objects equal.
-    pub by: Compare,
-    /// Times that are no further apart are equal.
-    pub time_tolerance: Duration,
-    /// Which of both may be written.
-    pub write: Write,
-    /// Whether a target that is newer than its source stays (`--update`).
-    pub keep_newer: bool,
-    /// Whether what the source does not have is deleted.
-    pub delete: bool,
-    /// What becomes of directories.
-    pub directories: Directories,
-    /// Whether what is kept beside bytes is compared too, where the bytes are equal.
-    pub attributes: CompareAttributes,
-}
-
-/// Whether what is kept beside bytes is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CompareAttributes {
-    /// No.
-    Leave,
-    /// As far as listings tell; where they say that something may have changed, both objects are looked at.
-    Listed,
-    /// All of it, of each pair: both objects are looked at.
-    All,
-}
-
-/// What makes two objects equal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compare {
-    /// Size and time.
-    SizeAndTime,
-    /// Size alone.
-    Size,
-    /// Size and checksums; where the listings do not tell any that both know, they are looked up or computed.
-    Checksum,
-    /// Nothing: all is copied (`--force`).
-    Never,
-    /// What a manifest, which is the source, tells: sizes, and the target's bytes, which are read.
-    Recorded,
-}
-
-/// Which objects may be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Write {
-    /// All.
-    All,
-    /// Those that the target has (`--existing`).
-    Existing,
-    /// Those that the target does not have (`--ignore-existing`).
-    New,
-}
-
-/// What becomes of the source's directories.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Directories {
-    /// They are made at the target, as directories or as objects whose key ends with a slash.
-    Keep,
-    /// They are left to come from the objects in them.
-    Leave,
-}
-
-/// What the two stores hold and can tell.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PairCapabilities {
-    /// What the target holds.
-    pub target_holds: AttributeSet,
-    /// Whether the listed times of both sides are those of the source's writing.
-    pub same_times: bool,
-    /// The coarser precision of both sides' times.
-    pub time_precision: Duration,
-    /// What is kept beside bytes: both sides hold it and it is wanted.
-    pub kept: AttributeSet,
-    /// Which side has what filesystems keep in the metadata of objects.
-    pub metadata: Metadata,
-}
-
-/// Which side has what filesystems keep in the metadata of objects, which listings do not tell. The other has files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Metadata {
-    /// Neither, or both: they are compared as what they are.
-    Nowhere,
-    /// The source.
-    AtSource,
-    /// The target.
-    AtTarget {
-        /// How it writes times.
-        form: TimeForm,
-        /// How many bytes of metadata an object has.
-        room: usize,
-    },
-}
+use crate::policy::{Compare, ComparePolicy, Directories, PairCapabilities, Write};
+use crate::verdict::{CopyReason, Skip, Verdict, is_directory, verdict};
 
 /// What is to be done with a pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,63 +27,11 @@ pub enum Decision {
     Conflict(Entry, Conflict),
 }
 
-/// Why an object is copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CopyReason {
-    /// The target does not have it.
-    New,
-    /// Its size differs.
-    Size,
-    /// It was written at another time.
-    Time,
-    /// A checksum differs.
-    Checksum(Algorithm),
-    /// The bytes differ, or what is known of them after a second look.
-    Contents,
-    /// It is a file there and a link here, or the like.
-    Kind,
-    /// Where a symbolic link points.
-    LinkTarget,
-    /// All is copied.
-    Forced,
-}
-
-/// Why nothing is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Skip {
-    /// Both are equal.
-    Equal,
-    /// The target's is newer.
-    TargetIsNewer,
-    /// The target has it, and only new objects are written.
-    Exists,
-    /// The target does not have it, and only existing objects are written.
-    New,
-    /// The source does not have it, and nothing is deleted.
-    Kept,
-    /// A directory that comes from what is in it.
-    Directory,
-}
-
 /// Why a person has to decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conflict {
     /// A symbolic link, which the target does not hold.
     SymlinkNotHeld,
-}
-
-impl Default for ComparePolicy {
-    fn default() -> Self {
-        Self {
-            by: Compare::SizeAndTime,
-            time_tolerance: Duration::ZERO,
-            write: Write::All,
-            keep_newer: false,
-            delete: false,
-            directories: Directories::Keep,
-            attributes: CompareAttributes::Listed,
-        }
-    }
 }
 
 /// What is to be done with a pair.
@@ -267,11 +116,16 @@ fn decide_both(source: Entry, target: Entry, policy: &ComparePolicy, can: &PairC
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::checksum::{Checksum, Checksums};
+    use crate::attributes::AttributeSet;
+    use crate::checksum::{Algorithm, Checksum, Checksums};
     use crate::digest::checksum_of;
     use crate::entry::Access;
     use crate::key::Key;
+    use crate::policy::{CompareAttributes, Metadata};
+    use crate::posix_metadata::TimeForm;
     use crate::timestamp::Timestamp;
 
     fn entry(size: u64, seconds: i64) -> Entry {

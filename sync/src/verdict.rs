@@ -6,9 +6,45 @@ use crate::checksum::{Agreement, Algorithm};
 use crate::digest::checksum_of;
 use crate::entry::{Access, Entry, Kind};
 use crate::origin::Origin;
-use crate::plan::{
-    Compare, CompareAttributes, ComparePolicy, CopyReason, Directories, Metadata, PairCapabilities, Skip,
-};
+use crate::policy::{Compare, CompareAttributes, ComparePolicy, Directories, Metadata, PairCapabilities};
+
+/// Why an object is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyReason {
+    /// The target does not have it.
+    New,
+    /// Its size differs.
+    Size,
+    /// It was written at another time.
+    Time,
+    /// A checksum differs.
+    Checksum(Algorithm),
+    /// The bytes differ, or what is known of them after a second look.
+    Contents,
+    /// It is a file there and a link here, or the like.
+    Kind,
+    /// Where a symbolic link points.
+    LinkTarget,
+    /// All is copied.
+    Forced,
+}
+
+/// Why nothing is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// Both are equal.
+    Equal,
+    /// The target's is newer.
+    TargetIsNewer,
+    /// The target has it, and only new objects are written.
+    Exists,
+    /// The target does not have it, and only existing objects are written.
+    New,
+    /// The source does not have it, and nothing is deleted.
+    Kept,
+    /// A directory that comes from what is in it.
+    Directory,
+}
 
 /// What is to be done, without the entries with which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

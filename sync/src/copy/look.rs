@@ -12,8 +12,9 @@ use crate::digest::Extra;
 use crate::entry::{Entry, Kind, Object};
 use crate::error::{Result, StoreError};
 use crate::likeness::{Likeness, likeness};
-use crate::plan::{ComparePolicy, CopyReason, PairCapabilities};
+use crate::policy::{ComparePolicy, PairCapabilities};
 use crate::store::{ReadRequest, Store};
+use crate::verdict::CopyReason;
 
 /// What a second look says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

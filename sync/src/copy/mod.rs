@@ -233,6 +233,11 @@ impl Copier {
         calls.map(|calls| calls.min(self.target_pace.most_at_once()))
     }
 
+    /// How many copies can run at once.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.disk_calls().unwrap_or_else(|| self.target_pace.most_at_once())
+    }
+
     /// What is to be kept of this pair of stores.
     fn wanted(&self) -> AttributeSet {
         let both = self.source.capabilities().holds.and(self.target.capabilities().holds);

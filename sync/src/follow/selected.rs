@@ -7,15 +7,13 @@ use futures::future::FutureExt;
 use futures::stream::{self, StreamExt};
 
 use super::selection::{Item, Selection};
-use crate::attributes::{AttributeSet, Attributes};
-use crate::entry::{Entry, Identity, Object};
+use crate::attributes::AttributeSet;
+use crate::entry::Entry;
 use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::key_range::{KeyRange, place_after};
-use crate::store::{
-    Body, Capabilities, CopyRequest, ListPage, ListRequest, PageEnd, PartPage, PartRequest, PutRequest, ReadRequest,
-    Reading, Store, Stored, StoredPart, Upload, UploadId, UploadPage,
-};
+use crate::store::layer::Layer;
+use crate::store::{ListPage, ListRequest, PageEnd, Store};
 
 /// Keys that are asked for at once.
 const HEADS_AT_ONCE: usize = 32;
@@ -65,17 +63,13 @@ impl Selected {
 }
 
 #[async_trait]
-impl Store for Selected {
-    fn name(&self) -> &str {
-        self.store.name()
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        self.store.capabilities()
+impl Layer for Selected {
+    fn below(&self) -> &dyn Store {
+        self.store.as_ref()
     }
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage> {
-        let limit = request.limit.clamp(1, self.capabilities().page_entries);
+        let limit = request.limit.clamp(1, self.store.capabilities().page_entries);
         let mut page = ListPage::last(Vec::new());
         let (mut rest, mut looked) = (request.range.clone(), 0);
         while let Some(item) = self.selection.next(&rest) {
@@ -109,73 +103,7 @@ impl Store for Selected {
         Ok(page)
     }
 
-    async fn head(&self, key: &Key, wanted: AttributeSet) -> Result<Object> {
-        self.store.head(key, wanted).await
-    }
-
-    async fn read(&self, request: &ReadRequest) -> Result<Reading> {
-        self.store.read(request).await
-    }
-
-    async fn put(&self, request: &PutRequest, body: Body) -> Result<Stored> {
-        self.store.put(request, body).await
-    }
-
-    async fn flush(&self) -> Result<()> {
-        self.store.flush().await
-    }
-
-    async fn begin_multipart(&self, request: &PutRequest) -> Result<UploadId> {
-        self.store.begin_multipart(request).await
-    }
-
-    async fn put_part(&self, upload: &Upload, part: &PartRequest, body: Body) -> Result<StoredPart> {
-        self.store.put_part(upload, part, body).await
-    }
-
-    async fn complete_multipart(&self, upload: &Upload, request: &PutRequest, parts: &[StoredPart]) -> Result<Stored> {
-        self.store.complete_multipart(upload, request, parts).await
-    }
-
-    async fn abort_multipart(&self, upload: &Upload) -> Result<()> {
-        self.store.abort_multipart(upload).await
-    }
-
-    async fn list_uploads(&self, after: Option<&str>) -> Result<UploadPage> {
-        self.store.list_uploads(after).await
-    }
-
-    async fn list_parts(&self, upload: &Upload, after: Option<u32>) -> Result<PartPage> {
-        self.store.list_parts(upload, after).await
-    }
-
     fn copies_from(&self, source: &dyn Store) -> bool {
         self.store.copies_from(source)
-    }
-
-    async fn copy(&self, source: &dyn Store, request: &CopyRequest) -> Result<Stored> {
-        self.store.copy(source, request).await
-    }
-
-    async fn copy_part(
-        &self,
-        source: &dyn Store,
-        read: &ReadRequest,
-        upload: &Upload,
-        number: u32,
-    ) -> Result<StoredPart> {
-        self.store.copy_part(source, read, upload, number).await
-    }
-
-    async fn link(&self, existing: &Key, new: &Key) -> Result<()> {
-        self.store.link(existing, new).await
-    }
-
-    async fn set_attributes(&self, key: &Key, identity: &Identity, attributes: &Attributes) -> Result<Stored> {
-        self.store.set_attributes(key, identity, attributes).await
-    }
-
-    async fn delete(&self, keys: &[Key]) -> Result<Vec<Result<()>>> {
-        self.store.delete(keys).await
     }
 }

@@ -11,7 +11,9 @@ use crate::journal::Failure;
 use crate::key::Key;
 use crate::merge::Pair;
 use crate::outcome::{Outcome, What};
-use crate::plan::{Compare, CompareAttributes, CopyReason, Decision};
+use crate::plan::Decision;
+use crate::policy::{Compare, CompareAttributes};
+use crate::verdict::CopyReason;
 
 /// What is counted of a pair for having been listed.
 pub(super) fn listed(pair: &Pair) -> Counts {

@@ -7,7 +7,7 @@ use crate::copy::Backup;
 use crate::journal::MemoryJournal;
 use crate::key::Key;
 use crate::outcome::Silent;
-use crate::plan::Compare;
+use crate::policy::Compare;
 use crate::store::{Body, LocalOptions, LocalStore, MemoryStore, PutRequest};
 
 fn key(text: &str) -> Key {

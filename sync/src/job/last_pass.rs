@@ -13,7 +13,7 @@ use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::limits::{CONFIRMED_AT_ONCE, LINKS_KEPT, PAGE_ENTRIES};
 use crate::outcome::{Outcome, What};
-use crate::plan::{CompareAttributes, Write};
+use crate::policy::{CompareAttributes, Write};
 use crate::store::CheckedListing;
 use crate::verdict::is_directory;
 

@@ -10,7 +10,7 @@ mod worker;
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use thiserror::Error;
@@ -31,7 +31,7 @@ use crate::manifest::{ManifestError, ManifestFile, ManifestOptions};
 use crate::merge::Side;
 use crate::outcome::Observer;
 use crate::pace::{Pace, PaceLimits};
-use crate::plan::{ComparePolicy, Metadata, PairCapabilities};
+use crate::policy::{ComparePolicy, Metadata, PairCapabilities};
 use crate::store::{Capabilities, Seek, Store};
 
 /// What a job is to do and how. Plain data; each field has a default.
@@ -134,6 +134,8 @@ pub(crate) struct Context {
     pub(crate) splits: bool,
     /// Whether copies are dropped when it ends early, for it must end soon.
     pub(crate) leaves: AtomicBool,
+    /// Large copies of this process that have begun and not ended.
+    pub(crate) large_copies: AtomicUsize,
     /// Says that ranges of this process's were split or ended, to workers that wait for one.
     pub(crate) ranges_changed: watch::Sender<()>,
     /// Where the manifest is to be.
@@ -285,6 +287,7 @@ impl Job {
             can,
             splits,
             leaves: AtomicBool::new(false),
+            large_copies: AtomicUsize::new(0),
             ranges_changed: watch::Sender::new(()),
             manifest: self.manifest.clone(),
             stopped: Mutex::new(None),

@@ -15,40 +15,26 @@ use crate::journal::MemoryJournal;
 use crate::key::Key;
 use crate::outcome::Silent;
 use crate::posix_metadata::TimeForm;
-use crate::store::{
-    Body, Durability, ListPage, ListRequest, LocalOptions, LocalStore, MemoryStore, Origins, PosixStore, PutRequest,
-    ReadRequest, Reading,
-};
+use crate::store::layer::Layer;
+use crate::store::{Body, Durability, LocalOptions, LocalStore, MemoryStore, Origins, PosixStore, PutRequest};
 use crate::timestamp::Timestamp;
 
 /// A source that counts how often it is asked for an object's metadata.
 #[derive(Debug)]
 struct Asked {
-    inner: PosixStore,
+    inner: Arc<dyn Store>,
     heads: AtomicUsize,
 }
 
 #[async_trait]
-impl Store for Asked {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
-    }
-
-    async fn list(&self, request: &ListRequest) -> StoreResult<ListPage> {
-        self.inner.list(request).await
+impl Layer for Asked {
+    fn below(&self) -> &dyn Store {
+        self.inner.as_ref()
     }
 
     async fn head(&self, key: &Key, wanted: AttributeSet) -> StoreResult<Object> {
         self.heads.fetch_add(1, Ordering::Relaxed);
         self.inner.head(key, wanted).await
-    }
-
-    async fn read(&self, request: &ReadRequest) -> StoreResult<Reading> {
-        self.inner.read(request).await
     }
 }
 
@@ -60,7 +46,7 @@ struct Sides {
 
 impl Sides {
     async fn with_files(count: u32) -> Self {
-        let inner = PosixStore::over(Arc::new(MemoryStore::objects("objects")), TimeForm::Seconds);
+        let inner = Arc::new(PosixStore::over(Arc::new(MemoryStore::objects("objects")), TimeForm::Seconds));
         // Where the temporary directory has no extended attributes, /dev/shm has.
         let directory = tempfile::tempdir_in(if Path::new("/dev/shm").is_dir() { "/dev/shm" } else { "." }).unwrap();
         let sides = Self { source: Arc::new(Asked { inner, heads: AtomicUsize::new(0) }), directory };

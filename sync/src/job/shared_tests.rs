@@ -8,16 +8,12 @@ use farshore_meta::engine::{EmbeddedOptions, Engine, EngineUrl};
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::attributes::AttributeSet;
-use crate::entry::Object;
 use crate::error::Result as StoreResult;
 use crate::journal::{EngineJournal, JournalOptions, Sharing};
 use crate::key::Key;
 use crate::outcome::Silent;
-use crate::store::{
-    Body, ListPage, ListRequest, MemoryStore, PartLimits, PartRequest, PutRequest, ReadRequest, Reading, Stored,
-    StoredPart, Upload, UploadId, UploadPage,
-};
+use crate::store::layer::Layer;
+use crate::store::{Body, MemoryStore, PartLimits, PartRequest, PutRequest, StoredPart, Upload};
 
 const LEASE: Duration = Duration::from_millis(800);
 const PART: usize = 1024;
@@ -48,33 +44,9 @@ impl Way {
 }
 
 #[async_trait]
-impl Store for Way {
-    fn name(&self) -> &str {
-        self.store.name()
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        self.store.capabilities()
-    }
-
-    async fn list(&self, request: &ListRequest) -> StoreResult<ListPage> {
-        self.store.list(request).await
-    }
-
-    async fn head(&self, key: &Key, wanted: AttributeSet) -> StoreResult<Object> {
-        self.store.head(key, wanted).await
-    }
-
-    async fn read(&self, request: &ReadRequest) -> StoreResult<Reading> {
-        self.store.read(request).await
-    }
-
-    async fn put(&self, request: &PutRequest, body: Body) -> StoreResult<Stored> {
-        self.store.put(request, body).await
-    }
-
-    async fn begin_multipart(&self, request: &PutRequest) -> StoreResult<UploadId> {
-        self.store.begin_multipart(request).await
+impl Layer for Way {
+    fn below(&self) -> &dyn Store {
+        self.store.as_ref()
     }
 
     async fn put_part(&self, upload: &Upload, part: &PartRequest, body: Body) -> StoreResult<StoredPart> {
@@ -85,23 +57,6 @@ impl Store for Way {
         let stored = self.store.put_part(upload, part, body).await?;
         self.sent.lock().push(part.number);
         Ok(stored)
-    }
-
-    async fn complete_multipart(
-        &self,
-        upload: &Upload,
-        request: &PutRequest,
-        parts: &[StoredPart],
-    ) -> StoreResult<Stored> {
-        self.store.complete_multipart(upload, request, parts).await
-    }
-
-    async fn abort_multipart(&self, upload: &Upload) -> StoreResult<()> {
-        self.store.abort_multipart(upload).await
-    }
-
-    async fn list_uploads(&self, after: Option<&str>) -> StoreResult<UploadPage> {
-        self.store.list_uploads(after).await
     }
 }
 

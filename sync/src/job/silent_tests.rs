@@ -8,8 +8,6 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::attributes::AttributeSet;
-use crate::entry::Object;
 use crate::error::Result as StoreResult;
 use crate::journal::{
     Claim, ClaimedPart, ClaimedRange, EngineJournal, FinishedPart, JournalOptions, PartClaim, Result, Settled,
@@ -17,9 +15,8 @@ use crate::journal::{
 };
 use crate::key::Key;
 use crate::outcome::Silent;
-use crate::store::{
-    Body, Capabilities, ListPage, ListRequest, MemoryStore, PutRequest, ReadRequest, Reading, Stored, Upload,
-};
+use crate::store::layer::Layer;
+use crate::store::{Body, MemoryStore, PutRequest, Stored, Upload};
 
 const LEASE: Duration = Duration::from_millis(600);
 
@@ -133,25 +130,9 @@ struct Slow {
 }
 
 #[async_trait]
-impl Store for Slow {
-    fn name(&self) -> &str {
-        self.store.name()
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        self.store.capabilities()
-    }
-
-    async fn list(&self, request: &ListRequest) -> StoreResult<ListPage> {
-        self.store.list(request).await
-    }
-
-    async fn head(&self, key: &Key, wanted: AttributeSet) -> StoreResult<Object> {
-        self.store.head(key, wanted).await
-    }
-
-    async fn read(&self, request: &ReadRequest) -> StoreResult<Reading> {
-        self.store.read(request).await
+impl Layer for Slow {
+    fn below(&self) -> &dyn Store {
+        &self.store
     }
 
     async fn put(&self, request: &PutRequest, body: Body) -> StoreResult<Stored> {

@@ -11,7 +11,7 @@ use crate::journal::{EngineJournal, JournalOptions, MemoryJournal, Opened, Shari
 use crate::key::Key;
 use crate::merge::Side;
 use crate::outcome::{Outcome, Silent, What};
-use crate::plan::Compare;
+use crate::policy::Compare;
 use crate::retry::{Dice, RetryPolicy};
 use crate::store::{Body, Durability, Faults, FaultyStore, LocalOptions, LocalStore, MemoryStore, PutRequest};
 

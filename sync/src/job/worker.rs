@@ -5,6 +5,7 @@ mod help;
 mod sharing;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -22,12 +23,14 @@ use crate::error::StoreError;
 use crate::frontier::{Ended, Frontier, Ticket};
 use crate::journal::{Claim, ClaimedRange, Deletion, Failure, JournalError, Result, WorkerId};
 use crate::limits::{
-    CLAIM_PAUSE, COPIES_AT_ONCE, COPY_AHEAD_BYTES, FRONTIER_KEYS, LONGEST_CLAIM_PAUSE, SPLIT_INTERVAL,
+    CLAIM_PAUSE, COPIES_AT_ONCE, COPY_AHEAD_BYTES, FRONTIER_KEYS, LARGE_COPIES_AHEAD, LARGE_COPIES_OF_ONE,
+    LARGE_COPY_BYTES, LONGEST_CLAIM_PAUSE, SPLIT_INTERVAL,
 };
 use crate::manifest::Recorded;
 use crate::merge::{Merge, Pair, Side, Step};
 use crate::outcome::What;
-use crate::plan::{CopyReason, Decision, decide};
+use crate::plan::{Decision, decide};
+use crate::verdict::CopyReason;
 use crate::verdict::is_directory;
 
 /// One of a job's workers.
@@ -51,18 +54,47 @@ struct RangeWork {
     /// Drops them, also those that run on threads of their own.
     dropped: watch::Sender<()>,
     open_bytes: u64,
+    /// How many of them are large.
+    open_large: usize,
     settled_at: Instant,
     /// When the call began by which the journal last heard of this claim.
     heard_at: Instant,
     pages: u32,
-    /// When it was last looked whether others want a part of the range.
-    looked_at: Instant,
+    /// When it is next looked whether others want a part of the range.
+    look_at: Instant,
 }
 
 /// Why the work on a range ended before its end.
 enum Broken {
     Store(StoreError),
     Journal(JournalError),
+}
+
+/// A large copy that has begun, counted until it has ended or is dropped.
+struct LargeCopy(Arc<Context>);
+
+impl LargeCopy {
+    fn begin(context: &Arc<Context>) -> Self {
+        context.large_copies.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(context))
+    }
+}
+
+impl Drop for LargeCopy {
+    fn drop(&mut self) {
+        self.0.large_copies.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn is_large(bytes: u64) -> bool {
+    bytes >= LARGE_COPY_BYTES
+}
+
+impl Context {
+    /// Whether as many large copies have begun as can run soon.
+    fn has_large_copies(&self) -> bool {
+        self.large_copies.load(Ordering::Relaxed) >= LARGE_COPIES_AHEAD * self.copier.most_at_once()
+    }
 }
 
 impl Worker {
@@ -143,10 +175,11 @@ impl RangeWork {
             copies: JoinSet::new(),
             dropped: watch::Sender::new(()),
             open_bytes: 0,
+            open_large: 0,
             settled_at: Instant::now(),
             heard_at,
             pages: 0,
-            looked_at: Instant::now(),
+            look_at: Instant::now() + SPLIT_INTERVAL,
         }
     }
 
@@ -178,6 +211,7 @@ impl RangeWork {
         self.copies.len() >= COPIES_AT_ONCE
             || self.frontier.open() >= FRONTIER_KEYS
             || self.open_bytes >= COPY_AHEAD_BYTES
+            || (self.open_large >= LARGE_COPIES_OF_ONE && self.context.has_large_copies())
     }
 
     /// Takes the next page of a side, or a copy that ends before it comes.
@@ -295,7 +329,10 @@ impl RangeWork {
     fn spawn(&mut self, ticket: Ticket, (size, bytes): (u64, u64), act: impl Future<Output = Ended> + Send + 'static) {
         self.open_bytes += bytes;
         let mut dropped = self.dropped.subscribe();
+        let large = is_large(bytes).then(|| LargeCopy::begin(&self.context));
+        self.open_large += usize::from(large.is_some());
         let act = async move {
+            let _large = large;
             tokio::select! {
                 biased;
                 _ = dropped.changed() => None,
@@ -324,6 +361,7 @@ impl RangeWork {
             Ok(None) => {}
             Ok(Some((ticket, ended, bytes))) => {
                 self.open_bytes -= bytes;
+                self.open_large -= usize::from(is_large(bytes));
                 self.frontier.end(ticket, ended);
             }
             // Its key stays open, so the frontier never passes it.

@@ -16,7 +16,7 @@ use crate::journal::MemoryJournal;
 use crate::key::Key;
 use crate::key_range::KeyRange;
 use crate::outcome::Silent;
-use crate::plan::{Compare, ComparePolicy, Directories};
+use crate::policy::{Compare, ComparePolicy, Directories};
 use crate::store::{Body, ListRequest, MemoryStore, PutRequest, Store};
 
 fn key(bytes: &[u8]) -> Key {

@@ -7,9 +7,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
+use super::layer::Layer;
 use super::{
-    Body, Capabilities, ListPage, ListRequest, PageEnd, PartPage, PartRequest, PutRequest, ReadRequest, Reading, Store,
-    Stored, StoredPart, Upload, UploadId, UploadPage, read_whole,
+    Body, ListPage, ListRequest, PageEnd, PartRequest, PutRequest, ReadRequest, Reading, Store, Stored, StoredPart,
+    Upload, UploadId, read_whole,
 };
 use crate::attributes::{AttributeSet, Attributes};
 use crate::entry::{Identity, Object};
@@ -89,13 +90,9 @@ impl FaultyStore {
 }
 
 #[async_trait]
-impl Store for FaultyStore {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
+impl Layer for FaultyStore {
+    fn below(&self) -> &dyn Store {
+        self.inner.as_ref()
     }
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage> {
@@ -154,14 +151,6 @@ impl Store for FaultyStore {
     async fn abort_multipart(&self, upload: &Upload) -> Result<()> {
         self.may_fail("abort an upload")?;
         self.inner.abort_multipart(upload).await
-    }
-
-    async fn list_uploads(&self, after: Option<&str>) -> Result<UploadPage> {
-        self.inner.list_uploads(after).await
-    }
-
-    async fn list_parts(&self, upload: &Upload, after: Option<u32>) -> Result<PartPage> {
-        self.inner.list_parts(upload, after).await
     }
 
     async fn set_attributes(&self, key: &Key, identity: &Identity, attributes: &Attributes) -> Result<Stored> {

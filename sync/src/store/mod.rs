@@ -37,6 +37,7 @@ mod escaping;
 mod faulty;
 pub mod gcs;
 pub mod http;
+pub(crate) mod layer;
 mod listing;
 mod local;
 mod memory;

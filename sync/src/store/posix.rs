@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
+use super::layer::Layer;
 use super::{
-    Body, Capabilities, ListPage, ListRequest, PartPage, PartRequest, PutRequest, ReadRequest, Reading, Store, Stored,
-    StoredPart, Upload, UploadId, UploadPage, read_whole,
+    Body, Capabilities, PutRequest, ReadRequest, Reading, Store, Stored, StoredPart, Upload, UploadId, read_whole,
 };
 use crate::attributes::{AttributeKind, AttributeSet, Attributes, ContentHeaders};
 use crate::checksum::{Agreement, Checksums};
@@ -120,17 +120,13 @@ impl PosixStore {
 }
 
 #[async_trait]
-impl Store for PosixStore {
-    fn name(&self) -> &str {
-        self.inner.name()
+impl Layer for PosixStore {
+    fn below(&self) -> &dyn Store {
+        self.inner.as_ref()
     }
 
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
-    }
-
-    async fn list(&self, request: &ListRequest) -> Result<ListPage> {
-        self.inner.list(request).await
     }
 
     async fn head(&self, key: &Key, wanted: AttributeSet) -> Result<Object> {
@@ -166,33 +162,13 @@ impl Store for PosixStore {
         Ok(Self::told(self.inner.put(&object, body).await?, left_out))
     }
 
-    async fn flush(&self) -> Result<()> {
-        self.inner.flush().await
-    }
-
     async fn begin_multipart(&self, request: &PutRequest) -> Result<UploadId> {
         self.inner.begin_multipart(&self.object_of(request)?.0).await
-    }
-
-    async fn put_part(&self, upload: &Upload, part: &PartRequest, body: Body) -> Result<StoredPart> {
-        self.inner.put_part(upload, part, body).await
     }
 
     async fn complete_multipart(&self, upload: &Upload, request: &PutRequest, parts: &[StoredPart]) -> Result<Stored> {
         let (object, left_out) = self.object_of(request)?;
         Ok(Self::told(self.inner.complete_multipart(upload, &object, parts).await?, left_out))
-    }
-
-    async fn abort_multipart(&self, upload: &Upload) -> Result<()> {
-        self.inner.abort_multipart(upload).await
-    }
-
-    async fn list_uploads(&self, after: Option<&str>) -> Result<UploadPage> {
-        self.inner.list_uploads(after).await
-    }
-
-    async fn list_parts(&self, upload: &Upload, after: Option<u32>) -> Result<PartPage> {
-        self.inner.list_parts(upload, after).await
     }
 
     /// Leaves what else the object has: a file has no headers and tags that could replace them.
@@ -220,10 +196,6 @@ impl Store for PosixStore {
         let left_out = self.put_into_metadata(&Kind::Object, &mut wanted);
         Ok(Self::told(self.inner.set_attributes(key, identity, &wanted).await?, left_out))
     }
-
-    async fn delete(&self, keys: &[Key]) -> Result<Vec<Result<()>>> {
-        self.inner.delete(keys).await
-    }
 }
 
 #[cfg(test)]
@@ -245,9 +217,9 @@ mod tests {
         Posix { mode, uid: 1, gid: 2, modified, xattrs, sparse: false }
     }
 
-    fn stores() -> (Arc<MemoryStore>, PosixStore) {
+    fn stores() -> (Arc<MemoryStore>, Arc<dyn Store>) {
         let objects = Arc::new(MemoryStore::objects("objects"));
-        (Arc::clone(&objects), PosixStore::over(objects, TimeForm::Seconds))
+        (Arc::clone(&objects), Arc::new(PosixStore::over(objects, TimeForm::Seconds)))
     }
 
     fn request(name: &str, kind: Kind, size: u64) -> PutRequest {

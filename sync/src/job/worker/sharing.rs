@@ -9,29 +9,34 @@ use super::{Broken, RangeWork};
 use crate::error::Result as StoreResult;
 use crate::key::Key;
 use crate::key_range::{KeyRange, place_after};
-use crate::limits::{FEW_KEYS, SPLIT_INTERVAL, SPLIT_PAGES};
+use crate::limits::{FEW_KEYS, SPLIT_INTERVAL, SPLIT_PAGES, SPLIT_SHARE};
 use crate::split::{Split, Splitter};
 use crate::store::ListRequest;
 
 impl RangeWork {
     /// Looks whether others wait, often enough that they do not wait long.
     pub(super) async fn split_if_due(&mut self) -> std::result::Result<(), Broken> {
-        let is_due = self.looked_at.elapsed() >= SPLIT_INTERVAL || self.pages >= SPLIT_PAGES;
+        let is_due = Instant::now() >= self.look_at || self.pages >= SPLIT_PAGES;
         if !self.context.splits || !is_due || self.merge.last_key().is_none() {
             return Ok(());
         }
-        (self.pages, self.looked_at) = (0, Instant::now());
-        self.split_if_wanted().await
+        let begun = Instant::now();
+        let gave = self.split_if_wanted().await?;
+        // Where one waits more may. How soon they are looked for depends on what it costs.
+        let pause = if gave { (begun.elapsed() * SPLIT_SHARE).min(SPLIT_INTERVAL) } else { SPLIT_INTERVAL };
+        (self.pages, self.look_at) = (0, Instant::now() + pause);
+        Ok(())
     }
 
-    /// Gives the upper part of what is not listed, or else of what has not begun, to a worker that waits.
-    async fn split_if_wanted(&mut self) -> std::result::Result<(), Broken> {
+    /// Gives the upper part of what is not listed, or else of what has not begun, to a worker that waits. Whether it
+    /// did.
+    async fn split_if_wanted(&mut self) -> std::result::Result<bool, Broken> {
         let context = Arc::clone(&self.context);
         if !self.within_lease(context.journal().wants_ranges()).await? {
-            return Ok(());
+            return Ok(false);
         }
         let found = self.within_lease(async { Ok(self.place_to_split().await) }).await?;
-        let Some(at) = found.map_err(Broken::Store)? else { return Ok(()) };
+        let Some(at) = found.map_err(Broken::Store)? else { return Ok(false) };
         let claimed = self.claimed.clone();
         self.claimed = self.held(context.journal().split(&claimed, &at)).await?;
         context.ranges_changed.send_replace(());
@@ -39,7 +44,7 @@ impl RangeWork {
         if let Some(end) = &self.end {
             self.merge.narrow(end);
         }
-        Ok(())
+        Ok(true)
     }
 
     async fn place_to_split(&self) -> StoreResult<Option<Bytes>> {

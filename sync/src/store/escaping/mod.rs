@@ -20,16 +20,16 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use self::names::is_reserved;
+use super::layer::Layer;
 use super::{
-    Body, Capabilities, CopyRequest, ListPage, ListRequest, PartPage, PartRequest, PutRequest, ReadRequest, Reading,
-    Store, Stored, StoredPart, Upload, UploadId, UploadPage,
+    Body, CopyRequest, ListPage, ListRequest, PartPage, PartRequest, PutRequest, ReadRequest, Reading, Store, Stored,
+    StoredPart, Upload, UploadId, UploadPage,
 };
 use crate::attributes::{AttributeSet, Attributes};
-use crate::entry::{Entry, Identity, Kind, Object};
+use crate::entry::{Identity, Kind, Object};
 use crate::error::{Result, StoreError};
 use crate::key::{Key, escaped};
 use crate::key_escape::escape;
-use crate::origin::Origin;
 
 /// A store, and what is known of its escaped names.
 #[derive(Debug)]
@@ -59,13 +59,9 @@ impl EscapingStore {
 }
 
 #[async_trait]
-impl Store for EscapingStore {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
+impl Layer for EscapingStore {
+    fn below(&self) -> &dyn Store {
+        self.inner.as_ref()
     }
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage> {
@@ -125,10 +121,6 @@ impl Store for EscapingStore {
             }
             (Err(error), _) => Err(error),
         }
-    }
-
-    async fn flush(&self) -> Result<()> {
-        self.inner.flush().await
     }
 
     async fn begin_multipart(&self, request: &PutRequest) -> Result<UploadId> {
@@ -196,24 +188,6 @@ impl Store for EscapingStore {
             }
             copied => copied,
         }
-    }
-
-    async fn copy_part(
-        &self,
-        source: &dyn Store,
-        read: &ReadRequest,
-        upload: &Upload,
-        number: u32,
-    ) -> Result<StoredPart> {
-        self.inner.copy_part(source, read, upload, number).await
-    }
-
-    async fn link(&self, existing: &Key, new: &Key) -> Result<()> {
-        self.inner.link(existing, new).await
-    }
-
-    async fn note_origin(&self, seen: &Entry, origin: &Origin) -> Result<()> {
-        self.inner.note_origin(seen, origin).await
     }
 
     async fn set_attributes(&self, key: &Key, identity: &Identity, attributes: &Attributes) -> Result<Stored> {

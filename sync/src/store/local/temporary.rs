@@ -3,7 +3,6 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, flock, fstat, openat, renameat, unlinkat};
 use rustix::io::Errno;
@@ -59,10 +58,6 @@ fn fresh_number() -> u64 {
     BASE.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 
-/// A writer locks its file as soon as it has made it. It is less than what a killed job needs to be started again, which
-/// removes what it left.
-const UNLOCKED: Duration = Duration::from_millis(20);
-
 /// A temporary file, which is removed unless it is put in its place.
 #[derive(Debug)]
 pub(super) struct Temporary {
@@ -75,14 +70,14 @@ pub(super) struct Temporary {
 impl Temporary {
     /// A new, empty file that only this process writes.
     pub(super) fn file(directory: OwnedFd, mode: Mode) -> std::result::Result<Self, Errno> {
-        let name = fresh_name();
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let file = openat(&directory, name.as_str(), flags, mode)?;
-        // Filesystems without locks have no sweeping either.
-        if let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            tracing::trace!(%error, "a temporary file is not locked");
+        loop {
+            let name = fresh_name();
+            let file = openat(&directory, name.as_str(), flags, mode)?;
+            if is_own(&file)? {
+                return Ok(Self { directory, name, file: Some(file), placed: false });
+            }
         }
-        Ok(Self { directory, name, file: Some(file), placed: false })
     }
 
     /// Something that `make` makes under a temporary name, such as a symbolic link.
@@ -127,8 +122,6 @@ impl Drop for Temporary {
 pub(super) fn sweep(directory: BorrowedFd<'_>, name: &[u8]) {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let orphan = match openat(directory, name, flags, Mode::empty()) {
-        // Not even for a moment: its writer would find it locked.
-        Ok(file) if is_just_made(&file) => false,
         Ok(file) => flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok(),
         // A symbolic link cannot be locked; its writer renames it at once, and tries again if it is gone.
         Err(error) => error == Errno::LOOP,
@@ -138,15 +131,22 @@ pub(super) fn sweep(directory: BorrowedFd<'_>, name: &[u8]) {
     }
 }
 
-/// Whether its writer may be between making the file and locking it.
-fn is_just_made(file: &OwnedFd) -> bool {
-    let Ok(stat) = fstat(file) else { return false };
-    let since = Duration::new(u64::try_from(stat.st_ctime).unwrap_or_default(), stat.st_ctime_nsec as u32);
-    stat.st_size == 0 && (SystemTime::UNIX_EPOCH + since).elapsed().is_ok_and(|age| age < UNLOCKED)
+/// Locks a file that was just made, unless one who took it for an orphan was sooner and has removed it: who finds it
+/// locked waits for that one.
+fn is_own(file: &OwnedFd) -> std::result::Result<bool, Errno> {
+    match flock(file, FlockOperation::LockExclusive) {
+        Ok(()) => Ok(fstat(file)?.st_nlink > 0),
+        // Filesystems without locks have no sweeping either.
+        Err(error) => {
+            tracing::trace!(%error, "a temporary file is not locked");
+            Ok(true)
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
     use std::path::Path;
 
     use super::*;
@@ -185,11 +185,25 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_locked_yet_stays() {
+    fn a_file_that_is_swept_before_it_is_locked_is_made_again() {
         let directory = tempfile::tempdir().unwrap();
-        let made = fresh_name();
-        std::fs::write(directory.path().join(&made), "").unwrap();
-        sweep(open(directory.path()).as_fd(), made.as_bytes());
-        assert_eq!(count(directory.path()), 1);
+        let (path, ends) = (directory.path(), std::sync::atomic::AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ends.load(Ordering::Relaxed) {
+                    for found in std::fs::read_dir(path).unwrap().flatten() {
+                        if is_temporary(found.file_name().as_bytes()) {
+                            sweep(open(path).as_fd(), found.file_name().as_bytes());
+                        }
+                    }
+                }
+            });
+            for number in 0..2_000 {
+                let mut made = Temporary::file(open(path), Mode::from_raw_mode(0o600)).unwrap();
+                made.place(format!("file {number}").as_bytes()).unwrap();
+            }
+            ends.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(count(path), 2_000);
     }
 }

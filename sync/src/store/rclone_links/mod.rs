@@ -16,9 +16,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 
+use super::layer::Layer;
 use super::{
-    Body, Capabilities, ListPage, ListRequest, PartPage, PartRequest, PutRequest, ReadRequest, Reading, Store, Stored,
-    StoredPart, Upload, UploadId, UploadPage, read_whole,
+    Body, Capabilities, ListPage, ListRequest, PutRequest, ReadRequest, Reading, Store, Stored, StoredPart, Upload,
+    UploadId, read_whole,
 };
 use crate::attributes::{AttributeKind, AttributeSet, Attributes};
 use crate::checksum::{Agreement, Checksums};
@@ -150,9 +151,9 @@ fn shown(entry: Entry, key: &Key) -> Entry {
 }
 
 #[async_trait]
-impl Store for RcloneLinksStore {
-    fn name(&self) -> &str {
-        self.inner.name()
+impl Layer for RcloneLinksStore {
+    fn below(&self) -> &dyn Store {
+        self.inner.as_ref()
     }
 
     fn capabilities(&self) -> &Capabilities {
@@ -208,35 +209,15 @@ impl Store for RcloneLinksStore {
         }
     }
 
-    async fn flush(&self) -> Result<()> {
-        self.inner.flush().await
-    }
-
     async fn begin_multipart(&self, request: &PutRequest) -> Result<UploadId> {
         self.refuse_over_link(&request.key).await?;
         self.inner.begin_multipart(request).await
-    }
-
-    async fn put_part(&self, upload: &Upload, part: &PartRequest, body: Body) -> Result<StoredPart> {
-        self.inner.put_part(upload, part, body).await
     }
 
     async fn complete_multipart(&self, upload: &Upload, request: &PutRequest, parts: &[StoredPart]) -> Result<Stored> {
         self.refuse_over_link(&upload.key).await?;
         let stored = self.inner.complete_multipart(upload, request, parts).await?;
         self.remove_link(&upload.key).await.map(|()| stored)
-    }
-
-    async fn abort_multipart(&self, upload: &Upload) -> Result<()> {
-        self.inner.abort_multipart(upload).await
-    }
-
-    async fn list_uploads(&self, after: Option<&str>) -> Result<UploadPage> {
-        self.inner.list_uploads(after).await
-    }
-
-    async fn list_parts(&self, upload: &Upload, after: Option<u32>) -> Result<PartPage> {
-        self.inner.list_parts(upload, after).await
     }
 
     async fn link(&self, existing: &Key, new: &Key) -> Result<()> {

@@ -13,8 +13,12 @@ fn key(text: &str) -> Key {
     Key::try_from(text).unwrap()
 }
 
-fn open(directory: &Path) -> Arc<RcloneLinksStore> {
-    Arc::new(RcloneLinksStore::over(Arc::new(LocalStore::open(directory, LocalOptions::default()).unwrap())))
+fn over(directory: &Path) -> RcloneLinksStore {
+    RcloneLinksStore::over(Arc::new(LocalStore::open(directory, LocalOptions::default()).unwrap()))
+}
+
+fn open(directory: &Path) -> Arc<dyn Store> {
+    Arc::new(over(directory))
 }
 
 async fn put(store: &dyn Store, name: &str, bytes: &[u8]) -> Result<Stored> {
@@ -33,7 +37,7 @@ async fn delete(store: &dyn Store, name: &str) -> Result<()> {
 }
 
 /// What is listed but for directories, page by page, and what could not be.
-async fn listed(store: &Arc<RcloneLinksStore>, range: KeyRange, page: usize) -> (BTreeMap<Key, u64>, Vec<Unlisted>) {
+async fn listed(store: &Arc<dyn Store>, range: KeyRange, page: usize) -> (BTreeMap<Key, u64>, Vec<Unlisted>) {
     let mut listing = CheckedListing::new(store.clone(), range, page);
     let (mut entries, mut unlisted) = (BTreeMap::new(), Vec::new());
     while let Some(found) = listing.next_page().await.unwrap() {
@@ -49,9 +53,9 @@ async fn it_keeps_the_contract() {
     let directories = parking_lot::Mutex::new(Vec::new());
     contract::run_all(async || {
         let directory = tempfile::tempdir().unwrap();
-        let store = open(directory.path());
+        let store = over(directory.path());
         directories.lock().push(directory);
-        store
+        Arc::new(store)
     })
     .await;
 }
