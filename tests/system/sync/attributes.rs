@@ -12,9 +12,9 @@ use rustix::fs::{XattrFlags, setxattr};
 use super::compare::{Less, assert_same_but_for, assert_same_for_rsync};
 use super::google::Google;
 use super::hostile::{Holder, own, set_time};
+use super::object_stores::mend_markers;
 use super::radosgw::start;
 use super::rclone::Remote;
-use super::s3::mend_markers;
 use super::{DIFFERS, assert_nothing_is_left_to_do, hostile, sync};
 use crate::azurite::Azurite;
 use crate::seaweed::Seaweed;
@@ -50,9 +50,7 @@ impl<'s> Way<'s> {
         let directories = if self.less == Less::HardLinks { 0 } else { directories_below(Path::new(&from)) };
         // No store of objects holds holes, which one file has.
         assert_eq!(counts.get("attributes_left_out"), directories + 1);
-        if self.holder == Holder::Seaweed {
-            mend_markers(shore, &from, to);
-        }
+        mend_markers(shore, self.holder, &from, to);
         assert_nothing_is_left_to_do(shore, &from, to);
         sync(shore, to, &back, &[]);
         self.assert_came_back();

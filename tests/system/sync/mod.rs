@@ -18,6 +18,7 @@ mod limits;
 mod links;
 mod local;
 mod manifest;
+mod object_stores;
 mod radosgw;
 mod rclone;
 mod rclone_links;

@@ -1,15 +1,14 @@
 //! Through servers that speak S3: there and back, from one to the other, killed and gone on with.
 
 use std::fs;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use super::compare::{assert_no_journal, assert_same_contents_for_rsync, assert_same_for_rsync};
+use super::compare::{assert_same_contents_for_rsync, assert_same_for_rsync};
 use super::hostile::Holder;
-use super::killed::kill_again_and_again;
+use super::object_stores::{self, LIMIT, mend_markers};
 use super::{INTERRUPTED, STORE, assert_nothing_is_left_to_do, hostile, sync, sync_fails};
 use crate::ports;
 use crate::process::Process;
@@ -17,43 +16,11 @@ use crate::scale;
 use crate::seaweed::Seaweed;
 use crate::shore::Shore;
 
-const LIMIT: Duration = Duration::from_mins(8);
-
-/// A tree without links, of all names that SeaweedFS can hold.
-fn plant(root: &Path) {
-    hostile::plant_many_for(Holder::Seaweed, root, scale::pick(300, 10_000));
-}
-
-/// SeaweedFS now and then loses the marker of a directory in which an object is stored at the same moment; the next
-/// pass stores it again. Nothing else may be missing.
-pub(super) fn mend_markers(shore: &Shore, from: &str, to: &str) {
-    let report = shore.arg("mended");
-    sync(shore, from, to, &["--report", &report]);
-    let told = fs::read_to_string(&report).unwrap();
-    assert!(told.lines().all(|line| line.contains("/\",\"size\":0")), "more than markers were missing: {told}");
-}
-
 #[test]
 fn a_tree_goes_to_s3_and_to_another_bucket_and_back_unchanged() {
     let mut shore = Shore::new("sync-s3", LIMIT);
     let Some(server) = Seaweed::start(&mut shore) else { return };
-    let source = shore.mkdir("source");
-    plant(&source);
-    let (from, back) = (shore.arg("source"), shore.arg("back"));
-    let (one, other) = (server.store("one"), server.store("other"));
-    for (from, to) in [(&from, &one), (&one, &other), (&other, &back)] {
-        let counts = sync(&shore, from, to, &[]);
-        assert_eq!((counts.get("copied"), counts.get("failed")), (counts.get("source_entries"), 0));
-        mend_markers(&shore, from, to);
-        assert_nothing_is_left_to_do(&shore, from, to);
-    }
-    assert_same_contents_for_rsync(&source, &shore.path("back"));
-
-    fs::remove_file(source.join("nothing")).unwrap();
-    fs::write(source.join("d0"), "another").unwrap();
-    let counts = sync(&shore, &from, &one, &["--delete", "--verify"]);
-    assert_eq!((counts.get("copied"), counts.get("deleted")), (1, 1));
-    assert_nothing_is_left_to_do(&shore, &from, &one);
+    object_stores::there_and_back(&shore, Holder::Seaweed, &server.store("one"), &server.store("other"));
 }
 
 #[test]
@@ -62,12 +29,12 @@ fn a_bucket_is_copied_to_another_server() {
     let Some(one) = Seaweed::start_at(&mut shore, "one") else { return };
     let Some(other) = Seaweed::start_at(&mut shore, "other") else { return };
     let source = shore.mkdir("source");
-    plant(&source);
+    hostile::plant_many_for(Holder::Seaweed, &source, scale::pick(300, 10_000));
     let (here, there) = (one.store("data"), other.store("data"));
     sync(&shore, &shore.arg("source"), &here, &[]);
     let counts = sync(&shore, &here, &there, &[]);
     assert_eq!(counts.get("copied_server_side"), 0, "two servers do not copy from each other");
-    mend_markers(&shore, &here, &there);
+    mend_markers(&shore, Holder::Seaweed, &here, &there);
     assert_nothing_is_left_to_do(&shore, &here, &there);
     sync(&shore, &there, &shore.arg("back"), &[]);
     assert_same_contents_for_rsync(&source, &shore.path("back"));
@@ -75,25 +42,12 @@ fn a_bucket_is_copied_to_another_server() {
 
 #[test]
 fn a_job_to_s3_that_is_killed_ends_equal_without_open_uploads() {
-    let mut shore = Shore::new("sync-s3-killed", LIMIT);
+    let name = "sync-s3-killed";
+    let mut shore = Shore::new(name, LIMIT);
     let Some(server) = Seaweed::start(&mut shore) else { return };
-    let source = shore.mkdir("source");
-    plant(&source);
-    for number in 0..4 {
-        fs::write(source.join(format!("large-{number}")), hostile::bytes(hostile::LARGE, number)).unwrap();
-    }
-    let (from, to) = (shore.arg("source"), server.store("killed"));
-    let start = || {
-        let mut command = shore.command(["sync", &from, &to]);
-        Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
-    };
-    kill_again_and_again("sync-s3-killed", scale::pick(8, 60), 100..2_500, LIMIT, start);
+    let kills = scale::pick(8, 60);
+    object_stores::killed(&shore, name, Holder::Seaweed, &server.store("killed"), kills, 100..2_500);
     assert_eq!(server.open_uploads(), Vec::<String>::new(), "uploads in parts are left open");
-    assert_no_journal(&shore);
-    mend_markers(&shore, &from, &to);
-    assert_nothing_is_left_to_do(&shore, &from, &to);
-    sync(&shore, &to, &shore.arg("back"), &[]);
-    assert_same_contents_for_rsync(&source, &shore.path("back"));
 }
 
 #[test]

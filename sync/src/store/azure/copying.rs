@@ -15,7 +15,7 @@ use crate::entry::{ETag, Identity, Object};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::limits::{MAX_ANSWER_BYTES, SERVER_WORK_TIMEOUT};
-use crate::store::transport::xml;
+use crate::store::transport::tags;
 use crate::store::{Body, CopyRequest, Store, Stored};
 
 /// How often the service is asked whether a copy is done, which within an account it nearly always is at once.
@@ -151,14 +151,9 @@ enum Bring {
 }
 
 fn tag_document(attributes: &Attributes) -> String {
-    let mut document = "<?xml version=\"1.0\" encoding=\"utf-8\"?><Tags><TagSet>".to_owned();
-    for (name, value) in headers::possible_tags(attributes) {
-        document.push_str("<Tag>");
-        xml::element(&mut document, "Key", name);
-        xml::element(&mut document, "Value", value);
-        document.push_str("</Tag>");
-    }
-    document.push_str("</TagSet></Tags>");
+    let mut document = "<?xml version=\"1.0\" encoding=\"utf-8\"?><Tags>".to_owned();
+    tags::write(&mut document, headers::possible_tags(attributes));
+    document.push_str("</Tags>");
     document
 }
 

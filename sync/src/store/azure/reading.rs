@@ -1,5 +1,7 @@
 //! Heads and reads, bound to an identity.
 
+use std::collections::BTreeMap;
+
 use futures::stream::{self, StreamExt};
 use http::Method;
 
@@ -11,7 +13,7 @@ use crate::entry::Object;
 use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::limits::MAX_ANSWER_BYTES;
-use crate::store::transport::{Answer, ranged, xml};
+use crate::store::transport::{Answer, ranged, tags};
 use crate::store::{Body, ReadRequest, Reading};
 
 impl AzureStore {
@@ -44,20 +46,10 @@ impl AzureStore {
         Ok(())
     }
 
-    async fn tags(&self, key: &Key) -> Result<std::collections::BTreeMap<String, String>> {
+    async fn tags(&self, key: &Key) -> Result<BTreeMap<String, String>> {
         let call = Call::object(Method::GET, "read the tags of", key, self.client.blob_name(key)?).with("comp", "tags");
         let document = self.client.fetch(&call, MAX_ANSWER_BYTES).await?;
-        let (mut tags, mut name) = (std::collections::BTreeMap::new(), None::<String>);
-        let read = xml::leaves(&document, "Tags", |_, element, text| {
-            match (element, &name) {
-                ("Key", _) => name = Some(text.to_owned()),
-                ("Value", Some(name)) => drop(tags.insert(name.clone(), text.to_owned())),
-                _ => {}
-            }
-            Ok(())
-        });
-        read.map_err(|reason| self.client.nonsense(&call, reason))?;
-        Ok(tags)
+        tags::read(&document, "Tags").map_err(|reason| self.client.nonsense(&call, reason))
     }
 
     pub(super) async fn read_range(&self, request: &ReadRequest) -> Result<Reading> {

@@ -14,7 +14,7 @@ use crate::entry::{Identity, Object};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::limits::{MAX_ANSWER_BYTES, SERVER_WORK_TIMEOUT};
-use crate::store::transport::xml;
+use crate::store::transport::tags;
 use crate::store::{Body, CopyRequest, PutRequest, ReadRequest, Store, Stored, StoredPart, Upload};
 
 /// What has to be done so that an object has these attributes.
@@ -158,14 +158,9 @@ impl S3Store {
 
     pub(super) async fn put_tags(&self, key: &Key, attributes: &Attributes) -> Result<()> {
         let full = self.client.full_key(key).await?;
-        let mut document = "<Tagging xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><TagSet>".to_owned();
-        for (name, value) in &attributes.tags {
-            document.push_str("<Tag>");
-            xml::element(&mut document, "Key", name);
-            xml::element(&mut document, "Value", value);
-            document.push_str("</Tag>");
-        }
-        document.push_str("</TagSet></Tagging>");
+        let mut document = "<Tagging xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">".to_owned();
+        tags::write(&mut document, &attributes.tags);
+        document.push_str("</Tagging>");
         let mut call = Call::object(Method::PUT, "tag", key, full).with("tagging", "");
         if let Some(md5) = crate::digest::checksum_of(Algorithm::Md5, document.as_bytes()) {
             call.set("content-md5", &headers::base64_of(md5))?;

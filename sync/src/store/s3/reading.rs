@@ -1,5 +1,7 @@
 //! Heads and reads, bound to an identity.
 
+use std::collections::BTreeMap;
+
 use futures::stream::{self, StreamExt};
 use http::Method;
 
@@ -12,7 +14,7 @@ use crate::entry::Object;
 use crate::error::Result;
 use crate::key::Key;
 use crate::limits::MAX_ANSWER_BYTES;
-use crate::store::transport::{Answer, ranged, xml};
+use crate::store::transport::{Answer, ranged, tags};
 use crate::store::{Body, ReadRequest, Reading};
 
 const CHECKSUM_MODE: &str = "x-amz-checksum-mode";
@@ -55,25 +57,15 @@ impl S3Store {
         Ok(())
     }
 
-    async fn tags(&self, key: &Key) -> Result<std::collections::BTreeMap<String, String>> {
+    async fn tags(&self, key: &Key) -> Result<BTreeMap<String, String>> {
         let full = self.full_key_of_source(key).await?;
         let call = Call::object(Method::GET, "read the tags of", key, full).with("tagging", "");
         let document = self.client.fetch(&call, MAX_ANSWER_BYTES).await?;
-        let (mut tags, mut name) = (std::collections::BTreeMap::new(), None::<String>);
         // What radosgw says of an object whose tags it spoilt.
         if document.is_empty() {
-            return Ok(tags);
+            return Ok(BTreeMap::new());
         }
-        let read = xml::leaves(&document, "Tagging", |_, element, text| {
-            match (element, &name) {
-                ("Key", _) => name = Some(text.to_owned()),
-                ("Value", Some(name)) => drop(tags.insert(name.clone(), text.to_owned())),
-                _ => {}
-            }
-            Ok(())
-        });
-        read.map_err(|reason| self.client.nonsense(&call, reason))?;
-        Ok(tags)
+        tags::read(&document, "Tagging").map_err(|reason| self.client.nonsense(&call, reason))
     }
 
     pub(super) async fn read_range(&self, request: &ReadRequest) -> Result<Reading> {

@@ -3,7 +3,7 @@
 //! It is beside object_store's own client because that one has no streaming bodies and sends addresses through a
 //! parser that removes `.` and `..` segments. Addresses here are `http::Uri`s, which are sent byte for byte.
 //! It knows no store: signing, credentials and retries are elsewhere. What answers of stores have in common is beside
-//! it: encodings, XML, refusals, ranges.
+//! it: encodings, XML, refusals, ranges, tags.
 
 mod answer;
 mod call;
@@ -11,6 +11,7 @@ pub(crate) mod encode;
 mod outgoing;
 pub(crate) mod ranged;
 pub(crate) mod refusal;
+pub(crate) mod tags;
 pub(crate) mod time;
 pub(crate) mod words;
 pub(crate) mod xml;
