@@ -2,6 +2,7 @@
 //!
 //! Each worker is held to a share of a core, as if it ran on a small machine of its own. So the figures tell what
 //! working together costs, and not how many cores this machine has; the coordinator and the kernel have the rest.
+//! The jobs are long beside what a worker needs to start, which is about a second of such a share.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -39,13 +40,13 @@ pub(crate) struct WorkersOptions {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Objects of 1 KiB
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 100_000)]
     small: u32,
     /// Objects of 1 MiB
-    #[arg(long, default_value_t = 1_000)]
+    #[arg(long, default_value_t = 4_000)]
     large: u32,
     /// The share of a core that each worker has, in percent
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100))]
+    #[arg(long, default_value_t = 40, value_parser = clap::value_parser!(u32).range(1..=100))]
     share: u32,
     /// Where everything is put while it runs; the system's temporary directory without it
     #[arg(long)]
