@@ -167,7 +167,7 @@ fn killed_on_its_way_to_s3_a_job_ends_equal_without_open_uploads() {
     let source = shore.mkdir("source");
     hostile::plant_many(&source, 60);
     for number in 0..2 {
-        fs::write(source.join(format!("large-{number}")), hostile::bytes(20 << 20, number)).unwrap();
+        fs::write(source.join(format!("large-{number}")), hostile::bytes(scale::pick(12, 20) << 20, number)).unwrap();
     }
     kill("sync-kills-s3", &shore, scale::pick(6, 500), |victim, number, kills, rng| {
         let to = server.store(&format!("kills-{number}"));

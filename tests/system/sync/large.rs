@@ -56,7 +56,7 @@ fn plant(shore: &Shore) {
 
 /// Copies the object with two workers, the second of which comes when the first has begun.
 fn copy(shore: &Shore, to: &str, killed: Killed) {
-    let more = ["--workers", "0", "--bandwidth", scale::pick("32MiB", "200MiB")];
+    let more = ["--workers", "0", "--bandwidth", scale::pick("48MiB", "200MiB")];
     let team = Team::new(shore, &shore.arg("source"), to, &more);
     let coordinator = team.coordinator();
     let first = Worker::start(&team);

@@ -15,6 +15,15 @@ use crate::shore::Shore;
 
 const LIMIT: Duration = Duration::from_mins(4);
 
+/// Python's server, but that it lets more than five connections wait: it makes each further one wait a second or more.
+const PROGRAM: &str = "
+import functools, http.server, sys
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128
+handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=sys.argv[2])
+Server(('127.0.0.1', int(sys.argv[1])), handler).serve_forever()
+";
+
 /// A server of a test's own.
 struct Server {
     port: u16,
@@ -29,7 +38,7 @@ impl Server {
         }
         let port = ports::free();
         let mut command = Command::new("python3");
-        command.args(["-m", "http.server", &port.to_string(), "--bind", "127.0.0.1", "--directory"]).arg(directory);
+        command.args(["-c", PROGRAM, &port.to_string()]).arg(directory);
         let process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
@@ -55,8 +64,7 @@ fn a_tree_on_a_web_server_is_mirrored_and_kept_up() {
     fs::write(source.join("large"), hostile::bytes(20 << 20, 1)).unwrap();
     let Some(server) = Server::start(&source) else { return };
     let (from, to) = (server.at(""), shore.arg("target"));
-    // This server lets five connections wait, and makes each further one wait a second or more.
-    let counts = sync(&shore, &from, &to, &["--concurrency", "4"]);
+    let counts = sync(&shore, &from, &to, &[]);
     assert_eq!((counts.get("copied"), counts.get("failed")), (counts.get("source_entries"), 0));
     assert_same_contents_for_rsync(&source, &shore.path("target"));
     assert_nothing_is_left_to_do(&shore, &from, &to);

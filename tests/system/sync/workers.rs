@@ -148,7 +148,7 @@ fn a_dead_worker_and_a_dead_coordinator_cost_nothing_that_was_done() {
 fn a_line_that_is_cut_again_and_again_loses_nothing_and_does_nothing_twice() {
     let shore = Shore::new("sync-workers-cut", LIMIT);
     let (from, to) = (shore.arg("source"), shore.arg("target"));
-    hostile::plant_many(&shore.mkdir("source"), scale::pick(2_000, 20_000));
+    hostile::plant_many(&shore.mkdir("source"), scale::pick(1_200, 20_000));
     let team = Team::new(&shore, &from, &to, &["--workers", "0", "--bandwidth", "1MiB"]);
     let coordinator = team.coordinator();
     let proxy = Proxy::start(&team.address, scale::seed("sync-workers-cut"));
