@@ -63,13 +63,15 @@ fn modified(stat: &Stat) -> Timestamp {
 
 /// What a filesystem keeps of it, without its extended attributes.
 pub(super) fn posix(stat: &Stat) -> Posix {
+    // Directories and links have no holes, though some filesystems give them a size and no blocks.
+    let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
     Posix {
         mode: stat.st_mode & PERMISSIONS,
         uid: stat.st_uid,
         gid: stat.st_gid,
         modified: modified(stat),
         xattrs: BTreeMap::new(),
-        sparse: (stat.st_blocks as u64).saturating_mul(BLOCK_BYTES) < stat.st_size as u64,
+        sparse: is_file && (stat.st_blocks as u64).saturating_mul(BLOCK_BYTES) < stat.st_size as u64,
     }
 }
 
@@ -172,4 +174,20 @@ pub(super) fn same_state(before: &Stat, after: &Stat) -> bool {
 /// The file's metadata as an open file tells it.
 pub(super) fn stat(file: &impl AsFd) -> Outcome<Stat> {
     rustix::fs::fstat(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_have_holes() {
+        let mut stat = statat(rustix::fs::CWD, "/", NO_FOLLOW).expect("a root");
+        (stat.st_size, stat.st_blocks) = (4_096, 0);
+        let kinds = [(FileType::RegularFile, true), (FileType::Directory, false), (FileType::Symlink, false)];
+        for (kind, sparse) in kinds {
+            stat.st_mode = kind.as_raw_mode() | 0o644;
+            assert_eq!(posix(&stat).sparse, sparse, "{kind:?}");
+        }
+    }
 }

@@ -437,8 +437,8 @@ fn head_link(root: &Root, key: &Key) -> Result<Object> {
     let name = root.place(key)?.name;
     let stat = rustix::fs::statat(&directory, name, root::NO_FOLLOW);
     let stat = stat.map_err(|error| reading::missing_or(root, key, "look at", error))?;
-    let posix = crate::attributes::Posix { sparse: false, ..inode::posix(&stat) };
-    Ok(Object { entry, attributes: Attributes { posix: Some(posix), ..Attributes::default() }, known: HOLDS })
+    let posix = Some(inode::posix(&stat));
+    Ok(Object { entry, attributes: Attributes { posix, ..Attributes::default() }, known: HOLDS })
 }
 
 fn set_attributes(root: &Root, key: &Key, identity: &Identity, attributes: &Attributes) -> Result<Stored> {
