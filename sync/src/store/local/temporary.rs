@@ -121,10 +121,12 @@ impl Drop for Temporary {
 /// Removes a temporary file whose writer is gone.
 pub(super) fn sweep(directory: BorrowedFd<'_>, name: &[u8]) {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let orphan = match openat(directory, name, flags, Mode::empty()) {
-        Ok(file) => flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok(),
+    // It stays locked until it is gone, so that a writer who waits for the lock finds it gone.
+    let file = openat(directory, name, flags, Mode::empty());
+    let orphan = match &file {
+        Ok(file) => flock(file, FlockOperation::NonBlockingLockExclusive).is_ok(),
         // A symbolic link cannot be locked; its writer renames it at once, and tries again if it is gone.
-        Err(error) => error == Errno::LOOP,
+        Err(error) => *error == Errno::LOOP,
     };
     if orphan && unlinkat(directory, name, AtFlags::empty()).is_ok() {
         tracing::info!(name = %crate::key::escaped(name), "removed a temporary file that a killed writer left");
@@ -198,11 +200,12 @@ mod tests {
                     }
                 }
             });
-            for number in 0..2_000 {
-                let mut made = Temporary::file(open(path), Mode::from_raw_mode(0o600)).unwrap();
-                made.place(format!("file {number}").as_bytes()).unwrap();
-            }
+            let made = (0..2_000).try_for_each(|number| {
+                let mut made = Temporary::file(open(path), Mode::from_raw_mode(0o600))?;
+                made.place(format!("file {number}").as_bytes())
+            });
             ends.store(true, Ordering::Relaxed);
+            made.unwrap();
         });
         assert_eq!(count(path), 2_000);
     }
