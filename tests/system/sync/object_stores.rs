@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -17,11 +18,16 @@ use crate::shore::Shore;
 /// Longest that a test takes.
 pub(super) const LIMIT: Duration = Duration::from_mins(8);
 
-/// A tree without links, of all names that the store can hold, goes to one place there, from it to the other and back.
-/// The tree is `source`, what came back `back`.
-pub(super) fn there_and_back(shore: &Shore, holder: Holder, one: &str, other: &str) {
+/// Makes `source`: a tree without links, of all names that the store can hold.
+pub(super) fn plant(shore: &Shore, holder: Holder) -> PathBuf {
     let source = shore.mkdir("source");
     hostile::plant_many_for(holder, &source, scale::pick(300, 10_000));
+    source
+}
+
+/// Such a tree goes to one place there, from it to the other and back, to `back`.
+pub(super) fn there_and_back(shore: &Shore, holder: Holder, one: &str, other: &str) {
+    let source = plant(shore, holder);
     let (from, back) = (shore.arg("source"), shore.arg("back"));
     for (from, to, server_side) in [(from.as_str(), one, false), (one, other, true), (other, &back, false)] {
         let counts = sync(shore, from, to, &[]);
@@ -39,12 +45,11 @@ pub(super) fn there_and_back(shore: &Shore, holder: Holder, one: &str, other: &s
     assert_nothing_is_left_to_do(shore, &from, one);
 }
 
-/// A job of a tree and some large files to a place there is killed so many times, each after some milliseconds from
+/// A job of such a tree and some large files to a place there is killed so many times, each after some milliseconds from
 /// these; it goes on and ends equal. The seed is the test's name.
 pub(super) fn killed(shore: &Shore, seed: &str, holder: Holder, to: &str, times: u32, after_ms: Range<u64>) {
-    let source = shore.mkdir("source");
-    hostile::plant_many_for(holder, &source, scale::pick(300, 10_000));
-    for number in 0..3 {
+    let source = plant(shore, holder);
+    for number in 0..4 {
         fs::write(source.join(format!("large-{number}")), hostile::bytes(hostile::LARGE, number)).unwrap();
     }
     let from = shore.arg("source");

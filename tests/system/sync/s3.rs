@@ -28,8 +28,7 @@ fn a_bucket_is_copied_to_another_server() {
     let mut shore = Shore::new("sync-two-clouds", LIMIT);
     let Some(one) = Seaweed::start_at(&mut shore, "one") else { return };
     let Some(other) = Seaweed::start_at(&mut shore, "other") else { return };
-    let source = shore.mkdir("source");
-    hostile::plant_many_for(Holder::Seaweed, &source, scale::pick(300, 10_000));
+    let source = object_stores::plant(&shore, Holder::Seaweed);
     let (here, there) = (one.store("data"), other.store("data"));
     sync(&shore, &shore.arg("source"), &here, &[]);
     let counts = sync(&shore, &here, &there, &[]);
