@@ -161,6 +161,11 @@ impl StoreError {
         }
     }
 
+    /// Whether it says that this object is not there, rather than its bucket.
+    pub(crate) fn is_absence_of(&self, key: &Key) -> bool {
+        matches!(self, Self::Missing { what, .. } if *what == key.to_string())
+    }
+
     /// A failure that may pass.
     pub fn unavailable(store: &str, action: impl Into<String>, reason: &(impl ToString + ?Sized)) -> Self {
         let (store, action, reason) = (store.to_owned(), action.into(), reason.to_string());

@@ -1,7 +1,7 @@
 //! An Azurite server of a test's own, which speaks as Azure Blob Storage does.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use farshore_sync::store::azure::{AzureOptions, AzureStore, Credentials};
@@ -36,7 +36,7 @@ impl Azurite {
         let mut command = Command::new(program);
         command.args(["--blobHost", "127.0.0.1", "--skipApiVersionCheck", "--silent", "--disableTelemetry"]);
         command.args(["--blobPort", &port.to_string(), "--location", &shore.arg("azurite")]);
-        let process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
+        let process = Process::spawn_quiet(&mut command);
         shore.set_env("AZURE_STORAGE_ACCOUNT", ACCOUNT);
         shore.set_env("AZURE_STORAGE_ACCOUNT_KEY", KEY);
         let server = Self { port, _process: process };

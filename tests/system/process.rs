@@ -1,7 +1,7 @@
 //! A child process that is always waited for, and killed when its owner goes.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -24,6 +24,11 @@ impl Process {
         let seen = Arc::clone(&ended);
         std::thread::spawn(move || reap(child, &seen));
         Self { pid, ended }
+    }
+
+    /// Starts it with nothing to read, and nobody to hear it.
+    pub(crate) fn spawn_quiet(command: &mut Command) -> Self {
+        Self::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -285,6 +285,16 @@ async fn keys_that_xml_cannot_carry_are_deleted_by_themselves() {
 }
 
 #[tokio::test]
+async fn an_object_that_is_not_there_is_deleted_and_one_of_a_bucket_that_is_not_there_is_not() {
+    let absent = |code| error("404 Not Found", code, &[]);
+    let recorder = Recorder::start([absent("NoSuchKey"), absent("NoSuchBucket")]).await;
+    let store = store(&recorder);
+    assert!(store.delete(&[key("gone")]).await.unwrap()[0].is_ok());
+    let outcomes = store.delete(&[key("lost")]).await.unwrap();
+    assert!(matches!(outcomes[0], Err(StoreError::Missing { .. })), "{outcomes:?}");
+}
+
+#[tokio::test]
 async fn a_server_of_paths_is_given_no_key_that_it_would_rewrite() {
     let recorder = Recorder::start([answer("200 OK", &["Server: SeaweedFS 4.48"], "")]).await;
     let store = store(&recorder);

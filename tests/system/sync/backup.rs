@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use rand::SeedableRng;
@@ -58,8 +57,7 @@ impl<'s> Keeping<'s> {
 
     fn start(&self, more: &[&str]) -> Process {
         let from = self.shore.arg("source");
-        let mut command = self.shore.command([&["sync", &from, &self.to], &self.options()[..], more].concat());
-        Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
+        Process::spawn_quiet(&mut self.shore.command([&["sync", &from, &self.to], &self.options()[..], more].concat()))
     }
 
     fn name_in_the_place(&self, name: &Path) -> PathBuf {

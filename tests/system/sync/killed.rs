@@ -1,7 +1,6 @@
 //! Killed at any point, the same command goes on until it is done: equal, and nothing left behind.
 
 use std::ops::Range;
-use std::process::Stdio;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -17,8 +16,7 @@ use crate::shore::Shore;
 const LIMIT: Duration = Duration::from_mins(10);
 
 fn start(shore: &Shore, from: &str, to: &str) -> Process {
-    let mut command = shore.command(["sync", from, to, "--fsync", "batch"]);
-    Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
+    Process::spawn_quiet(&mut shore.command(["sync", from, to, "--fsync", "batch"]))
 }
 
 /// Kills a job so many times, each after some milliseconds from these, unless it ends before; then it ends well within
@@ -83,8 +81,7 @@ fn a_job_goes_on_where_it_was_and_another_is_refused_its_journal() {
     let files = scale::pick(3_000, 60_000);
     hostile::plant_many(&shore.mkdir("source"), files);
     let args = ["sync", &from, &to, "--journal", &journal, "--json", "--bandwidth", "2MiB"];
-    let mut command = shore.command(args);
-    let job = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
+    let job = Process::spawn_quiet(&mut shore.command(args));
     // The journal hears of a job each five seconds.
     assert!(job.wait(Duration::from_secs(8)).is_none(), "it was to be killed in the middle");
     job.kill9();

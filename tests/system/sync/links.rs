@@ -1,7 +1,6 @@
 //! Names of one file stay names of one file, whatever happens between them.
 
 use std::fs::{self, File};
-use std::process::Stdio;
 use std::time::Duration;
 
 use super::compare::assert_same_for_rsync;
@@ -53,8 +52,7 @@ fn names_of_one_file_stay_so_if_the_job_is_killed_between_them() {
         fs::hard_link(&path, source.join(format!("z/name-{number:03}"))).unwrap();
     }
     let (from, to) = (shore.arg("source"), shore.arg("target"));
-    let mut command = shore.command(["sync", &from, &to, "--bandwidth", "400KiB", "--workers", "1"]);
-    let job = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
+    let job = Process::spawn_quiet(&mut shore.command(["sync", &from, &to, "--bandwidth", "400KiB", "--workers", "1"]));
     // The journal hears of a job each five seconds.
     assert!(job.wait(Duration::from_secs(7)).is_none(), "it was to be killed in the middle");
     job.kill9();

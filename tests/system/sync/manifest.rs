@@ -5,7 +5,6 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -109,8 +108,7 @@ fn what_was_settled_before_a_kill_is_in_the_manifest_of_the_job_that_goes_on() {
     let (from, to, manifest) = (shore.arg("source"), shore.arg("target"), shore.arg("manifest"));
     hostile::plant_many(&shore.mkdir("source"), scale::pick(3_000, 60_000));
     let args = ["sync", &from, &to, "--manifest", &manifest, "--json"];
-    let mut command = shore.command(args.iter().chain(&["--bandwidth", "2MiB"]));
-    let job = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
+    let job = Process::spawn_quiet(&mut shore.command(args.iter().chain(&["--bandwidth", "2MiB"])));
     // The journal hears of a job each five seconds.
     assert!(job.wait(Duration::from_secs(8)).is_none(), "it was to be killed in the middle");
     job.kill9();
@@ -138,8 +136,7 @@ fn a_manifest_of_a_job_that_is_killed_again_and_again_is_whole() {
             assert_true_of(&shore.path("manifest"), &shore.path("target"));
         }
         let args = ["sync", &from, &to, "--fsync", "batch", "--manifest", &manifest];
-        let mut command = shore.command(args);
-        Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
+        Process::spawn_quiet(&mut shore.command(args))
     };
     kill_again_and_again("sync-manifest", scale::pick(10, 100), 20..scale::pick(600, 2_000), LIMIT, start);
     assert_true_of(&shore.path("manifest"), &shore.path("target"));

@@ -4,7 +4,6 @@
 use std::fs;
 use std::ops::Range;
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::time::Duration;
 
 use super::compare::{assert_no_journal, assert_same_contents_for_rsync};
@@ -53,10 +52,7 @@ pub(super) fn killed(shore: &Shore, seed: &str, holder: Holder, to: &str, times:
         fs::write(source.join(format!("large-{number}")), hostile::bytes(hostile::LARGE, number)).unwrap();
     }
     let from = shore.arg("source");
-    let start = || {
-        let mut command = shore.command(["sync", &from, to]);
-        Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
-    };
+    let start = || Process::spawn_quiet(&mut shore.command(["sync", &from, to]));
     kill_again_and_again(seed, times, after_ms, LIMIT, start);
     assert_no_journal(shore);
     mend_markers(shore, holder, &from, to);

@@ -1,7 +1,6 @@
 //! Through servers that speak S3: there and back, from one to the other, killed and gone on with.
 
 use std::fs;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -70,8 +69,7 @@ fn a_job_without_a_journal_that_a_signal_ends_leaves_no_open_upload() {
     let Some(server) = Seaweed::start(&mut shore) else { return };
     fs::write(shore.mkdir("source").join("large"), hostile::bytes(hostile::LARGE, 1)).unwrap();
     let (from, to) = (shore.arg("source"), server.store("signal"));
-    let mut command = shore.command(["sync", &from, &to, "--no-journal", "--bandwidth", "4MiB"]);
-    let job = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
+    let job = Process::spawn_quiet(&mut shore.command(["sync", &from, &to, "--no-journal", "--bandwidth", "4MiB"]));
     let begun = Instant::now();
     while server.open_uploads().is_empty() {
         assert!(begun.elapsed() < LIMIT && job.ended().is_none(), "no upload in parts was seen");

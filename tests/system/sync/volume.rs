@@ -1,7 +1,6 @@
 //! A farshore volume as a side: written without a mount and compared through one, killed, over S3, and followed.
 
 use std::fs;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -102,10 +101,7 @@ fn a_job_into_a_volume_that_is_killed_again_and_again_ends_equal_and_leaves_noth
     shore.format("vol");
     shore.format("unharmed");
     let (from, to) = (shore.arg("source"), volume(&shore, "vol", ""));
-    let start = || {
-        let mut command = shore.command(["sync", &from, &to]);
-        Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
-    };
+    let start = || Process::spawn_quiet(&mut shore.command(["sync", &from, &to]));
     let mut rng = StdRng::seed_from_u64(scale::seed("sync-volume-killed"));
     let mut kills = 0;
     for _ in 0..scale::pick(10, 100) {

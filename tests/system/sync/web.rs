@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::compare::assert_same_contents_for_rsync;
@@ -39,7 +39,7 @@ impl Server {
         let port = ports::free();
         let mut command = Command::new("python3");
         command.args(["-c", PROGRAM, &port.to_string()]).arg(directory);
-        let process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()));
+        let process = Process::spawn_quiet(&mut command);
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(begun.elapsed() < LIMIT, "python does not answer at {port}");

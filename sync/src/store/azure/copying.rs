@@ -159,11 +159,10 @@ fn tag_document(attributes: &Attributes) -> String {
 
 /// A condition on the source that does not hold is told of the source.
 fn of_source(request: &CopyRequest, error: StoreError) -> StoreError {
+    let is_target = error.is_absence_of(&request.target.key);
     match error {
         StoreError::Changed { what, .. } => StoreError::Changed { key: request.source.clone(), what },
-        StoreError::Missing { store, what } if what == request.target.key.to_string() => {
-            StoreError::Missing { store, what: request.source.to_string() }
-        }
+        StoreError::Missing { store, .. } if is_target => StoreError::missing(&store, &request.source),
         error => error,
     }
 }

@@ -5,7 +5,7 @@ use http::Method;
 
 use super::AzureStore;
 use super::client::Call;
-use crate::error::{Result, StoreError};
+use crate::error::Result;
 use crate::key::Key;
 use crate::limits::{MAX_ANSWER_BYTES, SINGLE_DELETES};
 
@@ -21,7 +21,7 @@ impl AzureStore {
         let call = Call::object(Method::DELETE, "delete", key, name);
         match self.client.fetch(&call, MAX_ANSWER_BYTES).await {
             // A container that is not there is no empty one.
-            Err(StoreError::Missing { what, .. }) if what == key.to_string() => Ok(()),
+            Err(error) if error.is_absence_of(key) => Ok(()),
             outcome => outcome.map(drop),
         }
     }

@@ -108,8 +108,9 @@ impl AzureStore {
         set_match(&mut call, &etag)?;
         match self.client.fetch(&call, MAX_ANSWER_BYTES).await {
             // Somebody has written the object meanwhile.
-            Ok(_) | Err(StoreError::Changed { .. } | StoreError::Missing { .. }) => Ok(()),
-            Err(error) => Err(error),
+            Err(StoreError::Changed { .. }) => Ok(()),
+            Err(error) if error.is_absence_of(&upload.key) => Ok(()),
+            outcome => outcome.map(drop),
         }
     }
 
@@ -146,7 +147,7 @@ impl AzureStore {
         let call = call.with("comp", "blocklist").with("blocklisttype", "uncommitted");
         match self.client.fetch(&call, MAX_PAGE_BYTES).await {
             Ok(document) => parse_blocks(&document).map_err(|reason| self.client.nonsense(&call, reason)),
-            Err(StoreError::Missing { what, .. }) if what == key.to_string() => Ok(Vec::new()),
+            Err(error) if error.is_absence_of(key) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }

@@ -67,8 +67,9 @@ impl S3Store {
     async fn delete_one(&self, key: &Key, full: &FullKey) -> Result<()> {
         let call = Call::object(Method::DELETE, "delete", key, full.clone());
         match self.client.fetch(&call, MAX_ANSWER_BYTES).await {
-            Ok(_) | Err(StoreError::Missing { .. }) => Ok(()),
-            Err(error) => Err(error),
+            // A bucket that is not there is no empty one.
+            Err(error) if error.is_absence_of(key) => Ok(()),
+            outcome => outcome.map(drop),
         }
     }
 
