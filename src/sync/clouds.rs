@@ -9,7 +9,7 @@ use farshore_sync::store::gcs::{GcsOptions, GcsStore, Source};
 use farshore_sync::store::http::{HttpOptions, HttpStore};
 use farshore_sync::store::s3::{self, S3Options, S3Store};
 use farshore_sync::store::{Scheme, StoreAddress};
-use farshore_sync::{Store, StoreError};
+use farshore_sync::{Key, Store, StoreError};
 
 use crate::exit::{Exit, Failure};
 
@@ -32,7 +32,7 @@ const SECRETS: &[&str] = &[
 const TARGET: &str = "TARGET";
 
 /// A side in a cloud or on a web server, before it is opened.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Cloud {
     S3(Box<S3Options>),
     Azure(Box<AzureOptions>),
@@ -79,6 +79,22 @@ impl Cloud {
             }
             _ => false,
         }
+    }
+
+    /// The directory above the prefix, and the key there of an object that is named like the prefix; none without one.
+    pub(super) fn above(&self) -> Option<(Self, Key)> {
+        let mut above = self.clone();
+        let prefix = match &mut above {
+            Self::S3(options) => &mut options.prefix,
+            Self::Azure(options) => &mut options.prefix,
+            Self::Gcs(options) => &mut options.prefix,
+            Self::Http(_) => return None,
+        };
+        let path = prefix.strip_suffix('/')?;
+        let (directory, name) = path.split_at(path.rfind('/').map_or(0, |at| at + 1));
+        let key = Key::try_from(name).ok()?;
+        *prefix = directory.to_owned();
+        Some((above, key))
     }
 
     pub(super) fn open(&self) -> Result<Arc<dyn Store>> {
@@ -217,6 +233,18 @@ mod tests {
         assert!(Cloud::of(&web, TARGET, None).unwrap_err().to_string().contains("can only be read"));
         let profile = Cloud::of(&"az://c?account=a&anonymous".parse().unwrap(), "TARGET", Some("p"));
         assert!(profile.unwrap_err().to_string().contains("--target-profile"));
+    }
+
+    #[test]
+    fn an_object_that_is_named_like_a_prefix_is_in_the_directory_above() {
+        let above = |text: &str| cloud(text).unwrap().above().map(|(above, key)| (above.to_string(), key.to_string()));
+        let found = |above: &str, key: &str| Some((above.to_owned(), key.to_owned()));
+        assert_eq!(above("s3://b/d/e/file"), found("s3://b/d/e/", "file"));
+        assert_eq!(above("s3://b/file/"), found("s3://b", "file"));
+        assert_eq!(above("az://c/d/file?account=a&anonymous").unwrap().1, "file");
+        assert_eq!(above("gs://b/d/file?anonymous").unwrap().1, "file");
+        assert_eq!(above("s3://b"), None);
+        assert_eq!(above("http://h/file"), None);
     }
 
     #[test]

@@ -10,10 +10,10 @@ use anyhow::{Context, Result};
 use farshore_meta::Ino;
 use farshore_sync::store::volume::VolumeStore;
 use farshore_sync::store::{
-    EscapingStore, ListRequest, LocalOptions, LocalStore, MemoryStore, Origins, PosixStore, RcloneLinksStore, Scheme,
-    StoreAddress,
+    EscapingStore, ListRequest, LocalOptions, LocalStore, MemoryStore, Origins, PageEnd, PosixStore, RcloneLinksStore,
+    Scheme, StoreAddress,
 };
-use farshore_sync::{AttributeKind, Backup, KeyRange, Remedy, Store, StoreError, TimeForm};
+use farshore_sync::{AttributeKind, AttributeSet, Backup, KeyRange, Remedy, Store, StoreError, TimeForm};
 
 use super::args::{AccessArgs, KeysArg, LinksArg, SidesArgs};
 use super::clouds::Cloud;
@@ -108,7 +108,10 @@ pub(super) async fn open(args: &SidesArgs, absent: Absent, local: LocalOptions) 
             let message = format!("{} is only for reading; a mirror is written to by its primary", to.name());
             return Err(Failure::error(Exit::Usage, message));
         }
-        futures::try_join!(reach(&from), reach(&to))?;
+        let (found, _) = futures::try_join!(reach(&from), reach(&to))?;
+        if found == Found::Nothing {
+            source_place.refuse_object().await?;
+        }
         Ok((from, to))
     };
     let (from, to) = match opened.await {
@@ -202,10 +205,18 @@ fn with_posix(store: &Arc<dyn Store>) -> Arc<dyn Store> {
     Arc::new(PosixStore::over(Arc::clone(store), form))
 }
 
+/// What is at a place that answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Nothing,
+    /// Something, or it was not looked at.
+    Something,
+}
+
 /// Lists one entry of a store that lists without an effort.
-async fn reach(store: &Arc<dyn Store>) -> farshore_sync::Result<()> {
+async fn reach(store: &Arc<dyn Store>) -> farshore_sync::Result<Found> {
     if store.capabilities().holds.has(AttributeKind::Directories) {
-        return Ok(());
+        return Ok(Found::Something);
     }
     let request = ListRequest { limit: 1, ..ListRequest::first(KeyRange::all()) };
     let mut tries = 1..ATTEMPTS;
@@ -216,7 +227,11 @@ async fn reach(store: &Arc<dyn Store>) -> farshore_sync::Result<()> {
             {
                 tokio::time::sleep(PAUSE).await;
             }
-            listed => return listed.map(drop),
+            listed => {
+                let page = listed?;
+                let is_empty = page.entries.is_empty() && page.end == PageEnd::Complete;
+                return Ok(if is_empty { Found::Nothing } else { Found::Something });
+            }
         }
     }
 }
@@ -239,7 +254,7 @@ impl Place {
         if found.is_dir() {
             return Ok(Self::Directory(found));
         }
-        Err(gone(&path, "it is no directory; name the directory above it"))
+        Err(gone(&path, "it is no directory; name the directory above it and choose it with --include"))
     }
 
     pub(super) fn prepared(self, absent: Absent) -> Result<Self> {
@@ -252,6 +267,21 @@ impl Place {
                 Ok(Self::Directory(std::path::absolute(path).context("the working directory is gone")?))
             }
             _ => self.there(),
+        }
+    }
+
+    /// An object that is named as if it were a directory has nothing below it, which would be taken for a job with
+    /// nothing to do. An empty one may be what a server keeps for a directory.
+    async fn refuse_object(&self) -> Result<()> {
+        let Self::Cloud(cloud) = self else { return Ok(()) };
+        let Some((above, key)) = cloud.above() else { return Ok(()) };
+        match above.open()?.head(&key, AttributeSet::NONE).await {
+            Ok(object) if object.entry.size > 0 => {
+                let message = format!("{cloud} is an object; name {above} and choose it with --include /{key}");
+                Err(Failure::error(Exit::Usage, message))
+            }
+            // Who may not look is not told.
+            _ => Ok(()),
         }
     }
 

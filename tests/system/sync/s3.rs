@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use super::compare::{assert_same_contents_for_rsync, assert_same_for_rsync};
 use super::hostile::Holder;
 use super::object_stores::{self, LIMIT, mend_markers};
-use super::{INTERRUPTED, STORE, assert_nothing_is_left_to_do, hostile, sync, sync_fails};
+use super::{INTERRUPTED, STORE, USAGE, assert_nothing_is_left_to_do, hostile, sync, sync_fails};
 use crate::ports;
 use crate::process::Process;
 use crate::scale;
@@ -61,6 +61,19 @@ fn a_server_that_does_not_answer_deletes_nothing_and_is_named() {
     let source = format!("s3://bucket/x?endpoint=http://{nobody}&region=r");
     sync_fails(&shore, &source, &shore.arg("target"), &["--delete"]).refused(STORE, &nobody);
     assert_same_for_rsync(&target, &shore.path("same"));
+}
+
+#[test]
+fn an_object_that_is_named_as_a_directory_is_told_of() {
+    let mut shore = Shore::new("sync-s3-object", LIMIT);
+    let Some(server) = Seaweed::start(&mut shore) else { return };
+    fs::write(shore.mkdir("source").join("file"), "bytes").unwrap();
+    let (from, to) = (shore.arg("source"), shore.arg("target"));
+    sync(&shore, &from, &server.store("there"), &[]);
+    sync_fails(&shore, &server.store("there/file"), &to, &[]).refused(USAGE, "--include /file");
+    shore.farshore(["check", &server.store("there/file"), &from]).refused(USAGE, "--include /file");
+    assert_eq!(sync(&shore, &server.store("there"), &to, &["--include", "/file"]).get("copied"), 1);
+    assert_eq!(sync(&shore, &server.store("nothing"), &to, &[]).get("source_entries"), 0);
 }
 
 #[test]
