@@ -19,15 +19,14 @@ const SPECIAL: &[char] = &['*', '?', '[', ']', '{', '}', '\\'];
 /// Opens the place for backups that was asked for.
 pub(super) async fn open(args: &SyncArgs, sides: &Sides, absent: Absent) -> Result<Option<Backup>> {
     let Some(given) = &args.write.backup_dir else { return Ok(None) };
-    let place = || Place::of(given, "TARGET", args.sides.access.target_profile.as_deref());
-    if args.share.coordinator.is_some() && matches!(place()?, Place::Directory(path) if path.is_relative()) {
+    let place = Place::of(given, "TARGET", args.sides.access.target_profile.as_deref())?;
+    if args.share.coordinator.is_some() && matches!(&place, Place::Directory(path) if path.is_relative()) {
         let message = "--backup-dir is another place for workers elsewhere: give it as an absolute path";
         return Err(Failure::error(Exit::Usage, message));
     }
-    // Before it is made, and again once it is known where links above it lead.
-    check(args, sides, &place()?.prepared(Absent::Empty)?)?;
-    let place = place()?.prepared(absent)?;
+    let place = place.resolved(absent)?;
     check(args, sides, &place)?;
+    let place = place.made(absent)?;
     let use_as = if absent == Absent::Make { Use::Write } else { Use::Look };
     // Each is on disk before what it is a backup of goes.
     let store = place.open(LocalOptions::default(), sides.volumes.target(), use_as).await?;

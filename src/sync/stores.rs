@@ -89,8 +89,9 @@ pub(super) enum Place {
 pub(super) async fn open(args: &SidesArgs, absent: Absent, local: LocalOptions) -> Result<Sides> {
     let source_place = Place::of(&args.source, "SOURCE", args.access.source_profile.as_deref())?;
     let target_place = Place::of(&args.target, "TARGET", args.access.target_profile.as_deref())?;
-    let (source_place, target_place) = (source_place.there()?, target_place.prepared(absent)?);
+    let (source_place, target_place) = (source_place.there()?, target_place.resolved(absent)?);
     source_place.refuse_overlap(&target_place)?;
+    let target_place = target_place.made(absent)?;
     let use_as = match absent {
         Absent::Make => Use::Write,
         Absent::Empty => Use::Look,
@@ -254,19 +255,26 @@ impl Place {
         if found.is_dir() {
             return Ok(Self::Directory(found));
         }
-        Err(gone(&path, "it is no directory; name the directory above it and choose it with --include"))
+        let message = format!("{} is no directory; name the one above it and choose it with --include", path.display());
+        Err(Failure::error(Exit::Usage, message))
     }
 
-    pub(super) fn prepared(self, absent: Absent) -> Result<Self> {
-        match (&self, absent) {
-            (Self::Directory(path), Absent::Make) => {
+    /// The place where it is, or would be made.
+    pub(super) fn resolved(self, absent: Absent) -> Result<Self> {
+        match self {
+            Self::Directory(path) if absent != Absent::Error && !path.exists() => Ok(Self::Directory(would_be(&path)?)),
+            there => there.there(),
+        }
+    }
+
+    /// The place, made if it is a directory that is not there.
+    pub(super) fn made(self, absent: Absent) -> Result<Self> {
+        match &self {
+            Self::Directory(path) if absent == Absent::Make => {
                 make(path)?;
                 self.there()
             }
-            (Self::Directory(path), Absent::Empty) if !path.exists() => {
-                Ok(Self::Directory(std::path::absolute(path).context("the working directory is gone")?))
-            }
-            _ => self.there(),
+            _ => Ok(self),
         }
     }
 
@@ -351,6 +359,16 @@ impl fmt::Display for Place {
             Self::Volume(place) => f.write_str(&place.name()),
         }
     }
+}
+
+/// Where a directory that is not there would be, whatever links lead to it.
+fn would_be(path: &Path) -> Result<PathBuf> {
+    let path = std::path::absolute(path).context("the working directory is gone")?;
+    let found = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    Ok(match found {
+        Some((above, real)) => real.join(path.strip_prefix(above).unwrap_or(&path)),
+        None => path,
+    })
 }
 
 /// Makes a directory if the one above it is there: a path of which more is missing is mistyped, or on a disk that is

@@ -17,12 +17,16 @@ fn places_that_are_none() {
     sync_fails(&shore, "gopher://x/y", &target, &[]).refused(USAGE, "gopher");
     sync_fails(&shore, &from, "file://relative", &[]).refused(USAGE, "file:///path");
     sync_fails(&shore, &shore.arg("missing"), &target, &[]).refused(STORE, "missing");
-    sync_fails(&shore, &shore.arg("source/file"), &target, &[]).refused(STORE, "no directory");
+    sync_fails(&shore, &shore.arg("source/file"), &target, &[]).refused(USAGE, "no directory");
     sync_fails(&shore, &from, &shore.arg("no/such/place"), &[]).refused(STORE, "no/such/place");
     sync_fails(&shore, &from, &shore.arg("source/below"), &[]).refused(USAGE, "overlap");
     sync_fails(&shore, &from, &from, &[]).refused(USAGE, "overlap");
     shore.farshore(["check", &from, &target]).refused(STORE, "target");
-    assert!(!shore.path("target").exists(), "a refused command made its target");
+    std::os::unix::fs::symlink(&source, shore.path("link")).unwrap();
+    sync_fails(&shore, &from, &shore.arg("link/below"), &[]).refused(USAGE, "overlap");
+    for place in ["target", "source/below"] {
+        assert!(!shore.path(place).exists(), "a refused command made its target");
+    }
 }
 
 #[test]
