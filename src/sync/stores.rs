@@ -255,7 +255,8 @@ impl Place {
         if found.is_dir() {
             return Ok(Self::Directory(found));
         }
-        let message = format!("{} is no directory; name the one above it and choose it with --include", path.display());
+        let message =
+            format!("{} is no directory; name the one above it (--include chooses a file of SRC)", path.display());
         Err(Failure::error(Exit::Usage, message))
     }
 

@@ -164,9 +164,7 @@ async fn open_root(volume: &Volume, options: &VolumeOptions) -> Result<Ino> {
     let names = if trimmed.is_empty() { Vec::new() } else { place::names(trimmed).map_err(invalid)? };
     let failed = |error: FsError| match error {
         FsError::NotFound => StoreError::missing(name, &format!("the directory `{}`", escaped(path))),
-        FsError::NotDirectory => {
-            invalid("it is no directory; name the directory above it and choose it with --include")
-        }
+        FsError::NotDirectory => invalid("it is no directory; name the one above it (--include chooses a file of SRC)"),
         error => failure::other(name, "open the directory", &error),
     };
     let found = match (volume.resolve(Ino::ROOT, &names).await, names.split_last()) {
