@@ -25,6 +25,12 @@ pub const STREAM_MEMORY_BYTES: u64 = 2 << 20;
 /// The smallest part of a multipart upload that sync makes: 8 MiB is past the point where a request's cost matters.
 pub const MIN_PART_BYTES: u64 = 8 << 20;
 
+/// What goes to a disk is cut into so many parts before these grow, so that all connections have some to the end.
+pub const STREAMED_PARTS: u64 = 32;
+
+/// And they grow to this: eight under way are what a kill costs, and longer ones save a server nothing more.
+pub const MAX_STREAMED_PART_BYTES: u64 = 32 << 20;
+
 /// The most deletions in one request: what S3 takes.
 pub const DELETE_BATCH: usize = 1000;
 

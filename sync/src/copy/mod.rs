@@ -255,7 +255,8 @@ impl Copier {
             return self.copy_server_side(entry).await;
         }
         let whole_bytes = capabilities.preferred_put_bytes.min(capabilities.max_put_bytes);
-        let cut = capabilities.parts.filter(|_| entry.size > whole_bytes).map(|limits| Cut::new(entry.size, &limits));
+        let cut = if capabilities.disk_calls.is_some() { Cut::streamed } else { Cut::new };
+        let cut = capabilities.parts.filter(|_| entry.size > whole_bytes).map(|limits| cut(entry.size, &limits));
         match cut {
             Some(Some(cut)) => self.copy_in_parts(entry, cut, server_side).await,
             None if entry.size <= capabilities.max_put_bytes => self.copy_whole(entry).await,
