@@ -240,7 +240,7 @@ mod tests {
         let above = |text: &str| cloud(text).unwrap().above().map(|(above, key)| (above.to_string(), key.to_string()));
         let found = |above: &str, key: &str| Some((above.to_owned(), key.to_owned()));
         assert_eq!(above("s3://b/d/e/file"), found("s3://b/d/e/", "file"));
-        assert_eq!(above("s3://b/file/"), found("s3://b", "file"));
+        assert_eq!(above("s3://b/file/"), found("s3://b/", "file"));
         assert_eq!(above("az://c/d/file?account=a&anonymous").unwrap().1, "file");
         assert_eq!(above("gs://b/d/file?anonymous").unwrap().1, "file");
         assert_eq!(above("s3://b"), None);
