@@ -8,17 +8,23 @@ use rand::RngExt;
 const FIRST: u16 = 11_000;
 const LAST: u16 = 32_000;
 
+/// Some servers listen so far above their port too.
+const APART: u16 = 10_000;
+
 /// A port that nobody listens at.
 pub(crate) fn free() -> u16 {
-    let mut rng = rand::rng();
-    let found = std::iter::repeat_with(|| rng.random_range(FIRST..LAST)).take(1_000).find(|port| is_free(*port));
-    found.expect("some port of many is free")
+    found(LAST, is_free)
 }
 
-/// A port that is free together with the one 10,000 above it, where some servers listen too.
+/// A port that is free together with the one 10,000 above it.
 pub(crate) fn free_pair() -> u16 {
-    let both = |port: &u16| is_free(*port) && is_free(*port + 10_000);
-    std::iter::repeat_with(free).take(1_000).find(both).expect("some pair of ports is free")
+    found(LAST - APART, |port| is_free(port) && is_free(port + APART))
+}
+
+fn found(last: u16, is_wanted: impl Fn(u16) -> bool) -> u16 {
+    let mut rng = rand::rng();
+    let found = std::iter::repeat_with(|| rng.random_range(FIRST..last)).take(1_000).find(|port| is_wanted(*port));
+    found.expect("some port of many is free")
 }
 
 fn is_free(port: u16) -> bool {

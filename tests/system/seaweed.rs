@@ -24,6 +24,8 @@ struct Shell {
     program: PathBuf,
     master: u16,
     filer: u16,
+    /// Named in its command line, so that one that waits for a server that is gone is ended with its test.
+    logs: PathBuf,
 }
 
 /// A running server.
@@ -58,7 +60,11 @@ impl Seaweed {
         command.args([format!("-master.port={master}"), format!("-volume.port={volume}")]);
         command.args([format!("-filer.port={filer}"), format!("-s3.port={s3}")]);
         let process = Process::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log));
-        let server = Self { s3_port: s3, shell: Shell { program, master, filer }, _process: process };
+        let server = Self {
+            s3_port: s3,
+            shell: Shell { program, master, filer, logs: shore.mkdir(&format!("{name}-shell")) },
+            _process: process,
+        };
         server.wait_until_it_answers(filer);
         server.shell.make_bucket();
         shore.set_env("AWS_ACCESS_KEY_ID", ACCESS_KEY);
@@ -118,8 +124,9 @@ impl Shell {
 
     /// What it prints for these commands.
     fn run(&self, commands: &str) -> String {
-        let Self { program, master, filer } = self;
+        let Self { program, master, filer, logs } = self;
         let mut command = Command::new(program);
+        command.arg(format!("-logdir={}", logs.display()));
         command.args(["shell".to_owned(), format!("-master=127.0.0.1:{master}"), format!("-filer=127.0.0.1:{filer}")]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("the shell of SeaweedFS runs");

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use farshore_sync::store::s3::{Credentials, S3Options, S3Store};
+use rand::RngExt;
 
 const ID: &str = "farshore-test";
 const SECRET: &str = "farshore-test-secret";
@@ -111,15 +112,13 @@ fn find(variable: &str, name: &str) -> Option<PathBuf> {
     named.or_else(|| std::env::split_paths(&path).map(|dir| dir.join(name)).find(|program| program.is_file()))
 }
 
-/// A port that is free, as is the one 10,000 above it, which SeaweedFS uses beside it.
+/// A port that is free, as is the one 10,000 above it, which SeaweedFS uses beside it. Both are below those that the
+/// kernel gives to connections.
 fn free_pair() -> u16 {
-    loop {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
-        let port = listener.local_addr().expect("it is bound").port();
-        if port < 50_000 && TcpListener::bind(("127.0.0.1", port + 10_000)).is_ok() {
-            return port;
-        }
-    }
+    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let mut rng = rand::rng();
+    let ports = std::iter::repeat_with(|| rng.random_range(11_000..22_000));
+    ports.take(1_000).find(|port| is_free(*port) && is_free(port + 10_000)).expect("some pair of ports is free")
 }
 
 fn wait_for(port: u16) {
