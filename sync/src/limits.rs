@@ -28,7 +28,7 @@ pub const MIN_PART_BYTES: u64 = 8 << 20;
 /// What goes to a disk is cut into so many parts before these grow, so that all connections have some to the end.
 pub const STREAMED_PARTS: u64 = 32;
 
-/// And they grow to this: eight under way are what a kill costs, and longer ones save a server nothing more.
+/// And they grow to this: eight under way are what a kill costs.
 pub const MAX_STREAMED_PART_BYTES: u64 = 32 << 20;
 
 /// The most deletions in one request: what S3 takes.
