@@ -349,6 +349,8 @@ impl Context {
 #[cfg(test)]
 mod backup_tests;
 #[cfg(test)]
+mod directories_tests;
+#[cfg(test)]
 mod origin_tests;
 #[cfg(test)]
 mod shared_tests;

@@ -1,6 +1,7 @@
 //! A worker: claims a range, lists it on both sides, merges, decides, copies, and tells the journal of its frontier.
 
 mod claim;
+mod directories;
 mod help;
 mod sharing;
 
@@ -12,11 +13,13 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::directories::Directories;
 use self::help::Help;
 use super::Context;
 use super::act::{account, act, bytes_of, key_of, listed, sides, tell};
 use super::feed::{Fed, Feed};
 use super::record::{is_to_be_read, record, recorded, standing};
+use crate::attributes::AttributeKind;
 use crate::counts::Counts;
 use crate::entry::Entry;
 use crate::error::StoreError;
@@ -49,6 +52,7 @@ struct RangeWork {
     target: Feed,
     merge: Merge,
     frontier: Frontier,
+    directories: Directories,
     /// Copies that run; each ends with the bytes that it had to copy, or with nothing if it was dropped.
     copies: JoinSet<Option<(Ticket, Ended, u64)>>,
     /// Drops them, also those that run on threads of their own.
@@ -172,6 +176,7 @@ impl RangeWork {
             claimed,
             merge: Merge::default(),
             frontier: Frontier::default(),
+            directories: Directories::default(),
             copies: JoinSet::new(),
             dropped: watch::Sender::new(()),
             open_bytes: 0,
@@ -316,13 +321,26 @@ impl RangeWork {
     /// Does what takes time.
     fn begin(&mut self, ticket: Ticket, mut ended: Ended, decision: Decision, standing: Option<Recorded>) {
         let (context, size, bytes) = (Arc::clone(&self.context), ended.counts.source_bytes, bytes_of(&decision));
+        let (above, running) = self.directories_of(&decision);
         self.spawn(ticket, (size, bytes), async move {
+            let _running = running;
+            directories::wait(above).await;
             let (entry, reason, done) = act(&context, decision).await;
             let recorded = recorded(&context, &done, standing);
             account(&context, &mut ended, &entry, reason, done);
             record(&context, &mut ended, recorded).await;
             ended
         });
+    }
+
+    /// The directory that a copy has to wait for, and the one that it makes, where directories are objects.
+    fn directories_of(&mut self, decision: &Decision) -> (Option<directories::Ended>, Option<directories::Running>) {
+        let Decision::Copy(entry, _) = decision else { return (None, None) };
+        if self.context.can.target_holds.has(AttributeKind::Directories) {
+            return (None, None);
+        }
+        let above = self.directories.above(&entry.key);
+        (above, is_directory(entry).then(|| self.directories.begin(&entry.key)))
     }
 
     /// Does something about an object of some size in a task of its own.
