@@ -193,13 +193,20 @@ pub const CLAIM_PAUSE: Duration = Duration::from_millis(50);
 /// The longest of these pauses: a few hundred waiting workers are no load then.
 pub const LONGEST_CLAIM_PAUSE: Duration = Duration::from_millis(500);
 
-/// A worker looks this often whether another wants a part of its range.
+/// A worker whose range nobody wants a part of looks again after this pause, and each time after a longer one.
+pub const SPLIT_PAUSE: Duration = Duration::from_millis(25);
+
+/// The longest of these pauses.
 pub const SPLIT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Once it has given one, it looks again after this many times what that took, if that is sooner.
+/// A range is not split at the next ones of a store's directories: pages that are ahead of the merge may have them.
+pub const NAMES_UNDER_WAY: usize = 2;
+
+/// Once it has given a part, it looks again after this many times what that took, if that is sooner.
 pub const SPLIT_SHARE: u32 = 4;
 
-/// And every so many pages: a split costs some ten requests, so that what has few pages is not split at all.
+/// Where no store knows a place to split at, it is searched for in ranges of so many pages, or after the longest pause:
+/// that costs some ten requests, more than what has few pages.
 pub const SPLIT_PAGES: u32 = 16;
 
 /// Keys that were listed and have not begun are not shared when there are no more than these: listing them again would

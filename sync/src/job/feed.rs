@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::copy::Copier;
@@ -16,6 +17,8 @@ use crate::store::{CheckedListing, CheckedPage, Unlisted};
 /// Pages as they come.
 pub(super) struct Feed {
     pages: mpsc::Receiver<Result<Fed>>,
+    /// Where the range ends, once a part of it was given away.
+    end: Arc<Mutex<Option<Bytes>>>,
 }
 
 /// A checked page, and how far the listing is with it.
@@ -24,6 +27,8 @@ pub(super) struct Fed {
     pub(super) unlisted: Vec<Unlisted>,
     /// Every key below this was listed; none if every key of the range was.
     pub(super) listed_to: Option<Bytes>,
+    /// Where the rest is best split, if the store knows.
+    pub(super) ahead: Option<Bytes>,
 }
 
 impl Feed {
@@ -31,9 +36,14 @@ impl Feed {
     pub(super) fn start(copier: Arc<Copier>, side: Side, range: KeyRange) -> Self {
         let (sender, pages) = mpsc::channel(PAGES_AHEAD);
         let store = Arc::clone(if side == Side::Source { &copier.source } else { &copier.target });
+        let end = Arc::new(Mutex::new(None));
+        let narrowed = Arc::clone(&end);
         tokio::spawn(async move {
             let mut listing = CheckedListing::new(store, range, PAGE_ENTRIES);
             loop {
+                if let Some(end) = narrowed.lock().take() {
+                    listing.narrow(end);
+                }
                 let page = next_page(&copier, side, &mut listing).await;
                 let last = page.as_ref().map_or(true, |fed| fed.listed_to.is_none());
                 if sender.send(page).await.is_err() || last {
@@ -41,7 +51,12 @@ impl Feed {
                 }
             }
         });
-        Self { pages }
+        Self { pages, end }
+    }
+
+    /// Gives up the keys from `end` on. A page that was asked for already may have some of them.
+    pub(super) fn narrow(&self, end: &Bytes) {
+        *self.end.lock() = Some(end.clone());
     }
 
     /// The next page; none after the last or after an error.
@@ -60,8 +75,8 @@ async fn next_page(copier: &Copier, side: Side, listing: &mut CheckedListing) ->
     };
     let page = copier.retry(next).await?;
     let listing = listing.into_inner();
-    let CheckedPage { entries, unlisted } = page.unwrap_or_default();
+    let CheckedPage { entries, unlisted, ahead } = page.unwrap_or_default();
     copier.observer.listed(side, entries.len() as u64);
     let listed_to = (!listing.is_complete()).then(|| listing.rest().start().clone());
-    Ok(Fed { entries, unlisted, listed_to })
+    Ok(Fed { entries, unlisted, listed_to, ahead })
 }

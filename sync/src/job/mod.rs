@@ -355,6 +355,8 @@ mod origin_tests;
 #[cfg(test)]
 mod shared_tests;
 #[cfg(test)]
+mod sharing_tests;
+#[cfg(test)]
 mod silent_tests;
 #[cfg(test)]
 mod tests;

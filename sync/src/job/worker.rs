@@ -7,7 +7,7 @@ mod sharing;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -27,7 +27,7 @@ use crate::frontier::{Ended, Frontier, Ticket};
 use crate::journal::{Claim, ClaimedRange, Deletion, Failure, JournalError, Result, WorkerId};
 use crate::limits::{
     CLAIM_PAUSE, COPIES_AT_ONCE, COPY_AHEAD_BYTES, FRONTIER_KEYS, LARGE_COPIES_AHEAD, LARGE_COPIES_OF_ONE,
-    LARGE_COPY_BYTES, LONGEST_CLAIM_PAUSE, SPLIT_INTERVAL,
+    LARGE_COPY_BYTES, LONGEST_CLAIM_PAUSE, SPLIT_INTERVAL, SPLIT_PAUSE,
 };
 use crate::manifest::Recorded;
 use crate::merge::{Merge, Pair, Side, Step};
@@ -64,8 +64,12 @@ struct RangeWork {
     /// When the call began by which the journal last heard of this claim.
     heard_at: Instant,
     pages: u32,
-    /// When it is next looked whether others want a part of the range.
+    begun_at: Instant,
+    /// When it is next looked whether others want a part of the range, and how long after the last time that is.
     look_at: Instant,
+    look_pause: Duration,
+    /// Where a store said that the rest is best split.
+    ahead: Option<Bytes>,
 }
 
 /// Why the work on a range ended before its end.
@@ -184,7 +188,10 @@ impl RangeWork {
             settled_at: Instant::now(),
             heard_at,
             pages: 0,
-            look_at: Instant::now() + SPLIT_INTERVAL,
+            begun_at: Instant::now(),
+            look_at: Instant::now(),
+            look_pause: SPLIT_PAUSE,
+            ahead: None,
         }
     }
 
@@ -246,6 +253,7 @@ impl RangeWork {
             let failure = Failure { place: unlisted.place, word: "unlisted".to_owned(), reason: unlisted.reason };
             self.frontier.note(counts, unlisted.hides_keys.then_some(failure));
         }
+        self.ahead = fed.ahead.or(self.ahead.take());
         self.merge.push(side, fed.entries);
         let at_end = fed.listed_to.is_none_or(|listed| self.end.as_ref().is_some_and(|end| listed >= *end));
         if at_end {

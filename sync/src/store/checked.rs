@@ -35,6 +35,8 @@ pub struct CheckedPage {
     pub entries: Vec<Entry>,
     /// What could not be listed.
     pub unlisted: Vec<Unlisted>,
+    /// Where the rest is best split, if the store knows.
+    pub ahead: Option<Bytes>,
 }
 
 impl CheckedListing {
@@ -113,7 +115,8 @@ impl PageCheck {
             }
         };
         (self.rest, self.complete) = (rest, complete);
-        Ok(CheckedPage { entries: page.entries, unlisted: page.unlisted })
+        let ahead = page.ahead.filter(|ahead| self.rest.contains(ahead));
+        Ok(CheckedPage { entries: page.entries, unlisted: page.unlisted, ahead })
     }
 }
 
@@ -169,6 +172,16 @@ mod tests {
             assert!(check.accept(page.clone(), 2).is_err(), "{page:?}");
             assert_eq!(check, fresh);
         }
+    }
+
+    #[test]
+    fn a_place_ahead_counts_where_it_lies_ahead() {
+        let ahead = |place: &str| {
+            let page = ListPage { ahead: Some(Bytes::copy_from_slice(place.as_bytes())), ..more(&["c"], "e") };
+            PageCheck::new(KeyRange::new("b", Some("m".into()))).accept(page, 2).unwrap().ahead
+        };
+        assert_eq!(ahead("f/").as_deref(), Some(&b"f/"[..]));
+        assert_eq!(["c", "d", "m", "z"].map(ahead), [None, None, None, None]);
     }
 
     #[test]

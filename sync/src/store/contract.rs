@@ -39,6 +39,8 @@ pub async fn run_all<S: Store>(make: impl AsyncFn() -> Arc<S>) {
         listing::ranges_have_their_keys_and_no_others,
         listing::entries_tell_what_a_head_tells,
         listing::many_names_in_one_directory_are_listed_once_each,
+        listing::directories_of_any_size_are_listed_whole,
+        listing::a_place_ahead_has_keys_on_both_sides,
         reading::a_range_has_its_bytes,
         reading::an_object_that_was_written_again_is_changed,
         reading::a_state_that_never_was_is_changed,

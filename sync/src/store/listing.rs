@@ -27,6 +27,9 @@ pub struct ListPage {
     pub unlisted: Vec<Unlisted>,
     /// Whether this is all.
     pub end: PageEnd,
+    /// A place after the page, near the middle of what the store has already seen to follow, where the rest is best split.
+    /// A hint: few stores see that far, and it costs those nothing.
+    pub ahead: Option<Bytes>,
 }
 
 /// Whether a page is the last of its range.
@@ -86,13 +89,13 @@ impl ListRequest {
 impl ListPage {
     /// A page after which nothing comes.
     pub fn last(entries: Vec<Entry>) -> Self {
-        Self { entries, unlisted: Vec::new(), end: PageEnd::Complete }
+        Self { entries, unlisted: Vec::new(), end: PageEnd::Complete, ahead: None }
     }
 
     /// A page that the next one follows right after its last entry; one without entries is the last.
     pub fn with_more(entries: Vec<Entry>, token: Option<Bytes>) -> Self {
         let next = entries.last().map(|entry| place_after(&entry.key));
         let end = next.map_or(PageEnd::Complete, |next| PageEnd::More { next, token });
-        Self { entries, unlisted: Vec::new(), end }
+        Self { end, ..Self::last(entries) }
     }
 }

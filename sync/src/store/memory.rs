@@ -239,11 +239,13 @@ impl Store for MemoryStore {
         }
         let state = self.state.lock();
         let end = request.range.end().map_or(Bound::Unbounded, |end| Bound::Excluded(end.as_ref()));
-        let objects = state.objects.range::<[u8], _>((Bound::Included(request.range.start().as_ref()), end));
-        let mut entries: Vec<_> = objects.take(request.limit + 1).map(|(_, held)| held.entry.clone()).collect();
+        let mut objects = state.objects.range::<[u8], _>((Bound::Included(request.range.start().as_ref()), end));
+        let mut entries: Vec<_> =
+            objects.by_ref().take(request.limit + 1).map(|(_, held)| held.entry.clone()).collect();
         if entries.len() > request.limit {
             entries.truncate(request.limit);
-            return Ok(ListPage::with_more(entries, None));
+            let ahead = objects.nth(request.limit).map(|(key, _)| key.to_bytes());
+            return Ok(ListPage { ahead, ..ListPage::with_more(entries, None) });
         }
         Ok(ListPage::last(entries))
     }

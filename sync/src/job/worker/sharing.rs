@@ -16,16 +16,31 @@ use crate::store::ListRequest;
 impl RangeWork {
     /// Looks whether others wait, often enough that they do not wait long.
     pub(super) async fn split_if_due(&mut self) -> std::result::Result<(), Broken> {
-        let is_due = Instant::now() >= self.look_at || self.pages >= SPLIT_PAGES;
-        if !self.context.splits || !is_due || self.merge.last_key().is_none() {
+        let begun = Instant::now();
+        if !self.context.splits || begun < self.look_at || !self.is_worth_splitting() {
             return Ok(());
         }
-        let begun = Instant::now();
-        let gave = self.split_if_wanted().await?;
-        // Where one waits more may. How soon they are looked for depends on what it costs.
-        let pause = if gave { (begun.elapsed() * SPLIT_SHARE).min(SPLIT_INTERVAL) } else { SPLIT_INTERVAL };
-        (self.pages, self.look_at) = (0, Instant::now() + pause);
+        let pause = if self.split_if_wanted().await? {
+            // Where one waits more may. How soon they are looked for depends on what it costs.
+            begun.elapsed() * SPLIT_SHARE
+        } else {
+            let longer = (self.look_pause * 2).min(SPLIT_INTERVAL);
+            std::mem::replace(&mut self.look_pause, longer)
+        };
+        self.look_at = Instant::now() + pause.min(SPLIT_INTERVAL);
         Ok(())
+    }
+
+    fn is_worth_splitting(&self) -> bool {
+        let is_searched = || self.pages >= SPLIT_PAGES || self.begun_at.elapsed() >= SPLIT_INTERVAL;
+        self.merge.last_key().is_some() && (self.place_ahead().is_some() || is_searched())
+    }
+
+    /// Where a store said that the rest is best split, while that lies beyond what came of either side.
+    fn place_ahead(&self) -> Option<&Bytes> {
+        let (ahead, last) = (self.ahead.as_ref()?, self.merge.last_key()?);
+        let within = self.end.as_ref().is_none_or(|end| ahead < end);
+        (within && **ahead > *last.as_bytes()).then_some(ahead)
     }
 
     /// Gives the upper part of what is not listed, or else of what has not begun, to a worker that waits. Whether it
@@ -42,12 +57,17 @@ impl RangeWork {
         context.ranges_changed.send_replace(());
         self.end = self.claimed.range.end().cloned();
         if let Some(end) = &self.end {
+            self.source.narrow(end);
+            self.target.narrow(end);
             self.merge.narrow(end);
         }
         Ok(true)
     }
 
     async fn place_to_split(&self) -> StoreResult<Option<Bytes>> {
+        if let Some(ahead) = self.place_ahead() {
+            return Ok(Some(ahead.clone()));
+        }
         let Some(last) = self.merge.last_key() else { return Ok(None) };
         let rest = KeyRange::new(place_after(last), self.end.clone());
         let beyond = if self.merge.is_complete() { None } else { self.find_split(&rest).await? };

@@ -164,7 +164,8 @@ fn within(mut page: Page, request: &ListRequest, query: &Query) -> Option<ListPa
         page.entries.truncate(request.limit);
         let next = place_after(&page.entries.last()?.key);
         let token = query.marker.as_ref().map(|marker| token(&query.prefix, marker));
-        return Some(ListPage { entries: page.entries, unlisted: page.unlisted, end: PageEnd::More { next, token } });
+        let end = PageEnd::More { next, token };
+        return Some(ListPage { unlisted: page.unlisted, end, ..ListPage::last(page.entries) });
     }
     if page.entries.is_empty() && !complete && page.unlisted.is_empty() {
         return None;
@@ -175,7 +176,7 @@ fn within(mut page: Page, request: &ListRequest, query: &Query) -> Option<ListPa
         Some(last) => PageEnd::More { next: place_after(&last.key), token },
         None => return None,
     };
-    Some(ListPage { entries: page.entries, unlisted: page.unlisted, end })
+    Some(ListPage { unlisted: page.unlisted, end, ..ListPage::last(page.entries) })
 }
 
 /// A marker with the prefix that it is bound to. Markers have no zero byte, because XML has none.

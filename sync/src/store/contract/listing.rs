@@ -82,3 +82,42 @@ pub(super) async fn many_names_in_one_directory_are_listed_once_each(store: Arc<
     all.sort();
     assert_eq!(names(&store, KeyRange::all(), 10).await, all);
 }
+
+/// Directories with few and with more names than a page has, some beside each other in another order than their names.
+fn directories() -> Vec<String> {
+    let sizes =
+        [("d", 7), ("d-", 1), ("d-x/y", 4), ("d.e", 12), ("d/e", 3), ("d/e-", 9), ("d/f/g/h", 2), ("e", 5), ("f", 1)];
+    let files =
+        sizes.into_iter().flat_map(|(directory, count)| (0..count).map(move |file| format!("{directory}/{file:02}")));
+    files.chain(["d!", "d0", "e.", "g"].map(ToOwned::to_owned)).collect()
+}
+
+pub(super) async fn directories_of_any_size_are_listed_whole(store: Arc<dyn Store>) {
+    let mut all = directories();
+    for name in &all {
+        put(&store, name, &Bytes::new()).await;
+    }
+    all.sort();
+    for limit in [1, 2, 3, 4, 5, 8, 13, 1000] {
+        assert_eq!(names(&store, KeyRange::all(), limit).await, all, "in pages of {limit}");
+    }
+}
+
+pub(super) async fn a_place_ahead_has_keys_on_both_sides(store: Arc<dyn Store>) {
+    for name in directories() {
+        put(&store, &name, &Bytes::new()).await;
+    }
+    for (limit, end) in [(2, None), (5, None), (3, Some("d/f")), (4, Some("d/e/01"))] {
+        let range = KeyRange::new("", end.map(|end| Bytes::from_static(end.as_bytes())));
+        let mut request = Some(ListRequest { limit, ..ListRequest::first(range.clone()) });
+        while let Some(current) = request {
+            let page = must(store.list(&current).await);
+            request = current.following(&page);
+            let (Some(ahead), Some(next)) = (page.ahead, &request) else { continue };
+            assert!(next.range.contains(&ahead) && ahead > *next.range.start(), "{ahead:?} in {:?}", next.range);
+            for half in [next.range.until(ahead.clone()), next.range.from(ahead)] {
+                assert!(!names(&store, half.clone(), 1000).await.is_empty(), "there is nothing in {half:?}");
+            }
+        }
+    }
+}

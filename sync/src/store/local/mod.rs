@@ -252,7 +252,7 @@ fn page(root: &Root, mut walk: Walk, limit: usize) -> Result<(ListPage, Option<W
         };
         page.entries.push(entry);
     }
-    page.unlisted = walk.take_unlisted();
+    (page.unlisted, page.ahead) = (walk.take_unlisted(), walk.ahead());
     Ok((page, Some(walk)))
 }
 

@@ -34,6 +34,11 @@ impl Names {
         self.spans.get(index).map(|span| of(&self.bytes, *span))
     }
 
+    /// How many of the sorted names come before the first of which this does not hold.
+    pub(in crate::store) fn count_while(&self, holds: impl Fn(&[u8]) -> bool) -> usize {
+        self.spans.partition_point(|span| holds(of(&self.bytes, *span)))
+    }
+
     fn push(&mut self, name: &[u8], directory: bool) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(name);

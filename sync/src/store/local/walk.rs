@@ -15,7 +15,9 @@ use crate::entry::{Entry, Kind};
 use crate::error::Result;
 use crate::key::{Key, escaped};
 use crate::key_range::{KeyRange, place_after};
-use crate::limits::{DIRECTORY_BUFFER_BYTES, MAX_KEY_BYTES, OPEN_DIRECTORIES, WALK_NAMES};
+use crate::limits::{
+    DIRECTORY_BUFFER_BYTES, MAX_KEY_BYTES, NAMES_UNDER_WAY, OPEN_DIRECTORIES, PAGE_ENTRIES, WALK_NAMES,
+};
 use crate::store::Unlisted;
 use crate::store::walks::Resumable;
 
@@ -77,6 +79,11 @@ impl Walk {
     /// What could not be looked at since the last call.
     pub(super) fn take_unlisted(&mut self) -> Vec<Unlisted> {
         std::mem::take(&mut self.unlisted)
+    }
+
+    /// A place near the middle of what the outermost directory that has one has left.
+    pub(super) fn ahead(&self) -> Option<Bytes> {
+        self.levels.iter().find_map(|level| level.ahead(&self.rest))
     }
 
     /// The next entry in order; none after the last of the range.
@@ -253,6 +260,21 @@ impl Level {
         self.next += 1;
         self.after = after_name(&name);
         if name.ends_with(b"/") { Step::Enter(name) } else { Step::File(name) }
+    }
+
+    /// Where the names that are left in the range are best split: at the middle one, or before a directory that is their
+    /// last. A few files are not worth it.
+    fn ahead(&self, rest: &KeyRange) -> Option<Bytes> {
+        let key = |name: &[u8]| [self.prefix.as_slice(), name].concat();
+        let last = self.names.count_while(|name| rest.end().is_none_or(|end| key(name) < *end)).checked_sub(1)?;
+        let left = (last + 1).checked_sub(self.next).filter(|left| *left > 0)?;
+        [left / 2, left - 1]
+            .into_iter()
+            .map(|index| self.next + index.max(NAMES_UNDER_WAY))
+            .filter(|index| *index <= last)
+            .filter_map(|index| self.names.get(index))
+            .find(|name| name.ends_with(b"/") || left >= 2 * PAGE_ENTRIES)
+            .map(|name| key(name).into())
     }
 
     fn forget_names(&mut self) {

@@ -307,6 +307,11 @@ fn entry(
 }
 
 impl Page {
+    /// A page of objects alone.
+    pub(super) fn of_entries(entries: Vec<Entry>, truncated: bool) -> Self {
+        Self { entries, directories: Vec::new(), unlisted: Vec::new(), truncated, token: None }
+    }
+
     /// The page's part of the range; none if it has no key of it and more is to come.
     fn within(mut self, range: &KeyRange, start: &Start) -> Option<std::result::Result<ListPage, String>> {
         // An end is believed only of a page in order: else what lies behind it might belong to the range.

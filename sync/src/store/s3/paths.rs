@@ -16,12 +16,9 @@ use crate::entry::Entry;
 use crate::error::Result;
 use crate::key::{Key, escaped};
 use crate::key_range::KeyRange;
-use crate::limits::{MAX_EMPTY_PAGES, PAGE_ENTRIES};
+use crate::limits::{MAX_EMPTY_PAGES, NAMES_UNDER_WAY, PAGE_ENTRIES};
 use crate::store::walks::Resumable;
 use crate::store::{ListPage, ListRequest, PageEnd, Unlisted};
-
-/// A page is given as it is after this many requests if it has anything: directories may be many and small.
-const REQUESTS: usize = 64;
 
 /// A directory that is being listed.
 #[derive(Debug)]
@@ -64,6 +61,7 @@ enum Next {
 pub(super) struct Open {
     rest: KeyRange,
     levels: Vec<Level>,
+    early: VecDeque<Entry>,
 }
 
 /// A page that is being made.
@@ -71,6 +69,8 @@ struct Walk<'a> {
     store: &'a S3Store,
     request: &'a ListRequest,
     levels: Vec<Level>,
+    /// What came early: entries of one page in the server's order, of which there may be more after the last alone.
+    early: VecDeque<Entry>,
     given: Vec<Entry>,
     unlisted: Vec<Unlisted>,
     limit: usize,
@@ -79,17 +79,17 @@ struct Walk<'a> {
 impl S3Store {
     pub(super) async fn list_paths(&self, request: &ListRequest) -> Result<ListPage> {
         let start = request.range.start();
-        let open = self.walks.lock().take(request).map(|open| open.levels);
-        let levels =
-            open.unwrap_or_else(|| if start.is_empty() { vec![Level::whole(String::new())] } else { levels_to(start) });
+        let open = self.walks.lock().take(request).map(|open| (open.levels, open.early));
+        let anew = || if start.is_empty() { vec![Level::whole(String::new())] } else { levels_to(start) };
+        let (levels, early) = open.unwrap_or_else(|| (anew(), VecDeque::new()));
         let limit = self.page_limit(request);
-        let mut walk = Walk { store: self, request, levels, given: Vec::new(), unlisted: Vec::new(), limit };
-        for requests in 0..MAX_EMPTY_PAGES {
+        let mut walk = Walk { store: self, request, levels, early, given: Vec::new(), unlisted: Vec::new(), limit };
+        for _ in 0..MAX_EMPTY_PAGES {
             if !walk.run_until_it_must_ask() {
                 return Ok(ListPage { unlisted: walk.unlisted, ..ListPage::last(walk.given) });
             }
-            let full = walk.given.len() >= walk.limit;
-            if full || (requests >= REQUESTS && !walk.given.is_empty()) {
+            // What is not asked for yet may be another's by the next page.
+            if !walk.given.is_empty() {
                 return Ok(self.keep(walk));
             }
             walk.ask().await?;
@@ -99,12 +99,13 @@ impl S3Store {
 
     /// The page, and the walk for the next one, unless this only looked for one key.
     fn keep(&self, walk: Walk<'_>) -> ListPage {
-        let mut page = ListPage { unlisted: walk.unlisted, ..ListPage::with_more(walk.given, None) };
+        let ahead = walk.ahead();
+        let mut page = ListPage { unlisted: walk.unlisted, ahead, ..ListPage::with_more(walk.given, None) };
         if let PageEnd::More { next, token } = &mut page.end
             && walk.limit > 1
         {
             let rest = KeyRange::new(next.clone(), walk.request.range.end().cloned());
-            *token = Some(self.walks.lock().keep(Open { rest, levels: walk.levels }));
+            *token = Some(self.walks.lock().keep(Open { rest, levels: walk.levels, early: walk.early }));
         }
         page
     }
@@ -200,21 +201,21 @@ impl Level {
         }
     }
 
-    /// Takes a page of all that is in the directory. If that is not all of it, and there are directories in it, names are
-    /// asked for instead.
-    fn take_all(&mut self, page: Page) -> std::result::Result<(), String> {
+    /// Takes a page of all that is in the directory. If that is not all of it, and there are directories in it, it is given
+    /// back: names are asked for first.
+    fn take_all(&mut self, page: Page) -> std::result::Result<Vec<Entry>, String> {
         if !page.truncated {
             let mut entries = page.entries;
             entries.sort_by(|one, other| one.key.cmp(&other.key));
             self.names = entries.into_iter().map(|entry| Name::Object(Box::new(entry))).collect();
             self.after = None;
-            return Ok(());
+            return Ok(Vec::new());
         }
         let names = page.entries.iter().map(|entry| &entry.key.as_bytes()[self.prefix.len()..]);
         let is_flat = names.clone().all(|name| !name.contains(&b'/'));
         // The directory's own marker alone does not tell where names go on.
         let has_names = names.clone().any(|name| !name.is_empty());
-        if is_flat && has_names { self.take(page) } else { Ok(()) }
+        if is_flat && has_names { self.take(page).map(|()| Vec::new()) } else { Ok(page.entries) }
     }
 
     /// Takes a page of names; an order that is not that of names is told.
@@ -276,6 +277,23 @@ impl Walk<'_> {
         true
     }
 
+    /// A directory near the middle of the outermost ones that came and were not entered, or the last if others follow. The
+    /// next ones may be asked for already.
+    fn ahead(&self) -> Option<Bytes> {
+        self.levels.iter().find_map(|level| {
+            let directories = level.names.iter().filter_map(|name| match name {
+                Name::Directory(directory) if !self.is_past_end(directory.as_bytes()) => Some(directory),
+                _ => None,
+            });
+            let count = directories.clone().count();
+            let index = if level.after.is_some() { count.checked_sub(1)? } else { count / 2 };
+            directories
+                .into_iter()
+                .nth(index.max(NAMES_UNDER_WAY))
+                .map(|directory| Bytes::copy_from_slice(directory.as_bytes()))
+        })
+    }
+
     fn is_past_end(&self, key: &[u8]) -> bool {
         self.request.range.end().is_some_and(|end| key >= &end[..])
     }
@@ -291,7 +309,15 @@ impl Walk<'_> {
     async fn ask(&mut self) -> Result<()> {
         let Some(mut level) = self.levels.pop() else { return Ok(()) };
         let taken = if std::mem::take(&mut level.unasked) {
-            level.take_all(self.page(&level, self.limit, false).await?)
+            let page = match take_early(&mut self.early, level.prefix.as_bytes()) {
+                Some(page) => page,
+                None => self.page(&level, self.limit, false).await?,
+            };
+            level.take_all(page).map(|early| {
+                if !early.is_empty() {
+                    self.early = early.into();
+                }
+            })
         } else {
             level.take(self.page(&level, PAGE_ENTRIES, true).await?)
         };
@@ -312,6 +338,17 @@ impl Walk<'_> {
         }
         Ok(page)
     }
+}
+
+/// What came early of a directory. It is all of it if something else came after it; nothing is believed of a server that
+/// tells of a directory in two places.
+fn take_early(early: &mut VecDeque<Entry>, prefix: &[u8]) -> Option<Page> {
+    let within = |entry: &Entry| entry.key.as_bytes().starts_with(prefix);
+    let start = early.iter().position(within)?;
+    let end = early.iter().rposition(within)? + 1;
+    let truncated = end == early.len();
+    let entries: Vec<_> = early.drain(start..end).collect();
+    entries.iter().all(within).then(|| Page::of_entries(entries, truncated))
 }
 
 #[cfg(test)]
@@ -339,6 +376,22 @@ mod tests {
         let names = [directory("a"), directory("a-"), object("a--"), object("a-b"), object("a.txt"), object("a0")];
         let level = Level { names: names.into(), after: None, ..Level::whole(String::new()) };
         assert_eq!(order(level), ["a--", "a-/", "a-b", "a.txt", "a/", "a0"].map(ToOwned::to_owned));
+    }
+
+    #[test]
+    fn what_came_early_of_a_directory_is_all_of_it_if_something_came_after_it() {
+        let entries = |keys: &[&str]| keys.iter().map(|key| Entry::object(Key::try_from(*key).unwrap(), 1)).collect();
+        let mut early: VecDeque<Entry> = entries(&["a/", "a/x", "a-b/x", "c", "d/x", "d/y"]);
+        let mut take = |prefix: &str| {
+            let page = take_early(&mut early, prefix.as_bytes())?;
+            Some((page.entries.iter().map(|entry| entry.key.to_string()).collect::<Vec<_>>(), page.truncated))
+        };
+        assert_eq!(take("a-b/"), Some((vec!["a-b/x".to_owned()], false)));
+        assert_eq!(take("a/"), Some((vec!["a/".to_owned(), "a/x".to_owned()], false)));
+        assert_eq!((take("a/"), take("b/")), (None, None));
+        assert_eq!(take("d/"), Some((vec!["d/x".to_owned(), "d/y".to_owned()], true)));
+        let mut twice: VecDeque<Entry> = entries(&["a/x", "b/x", "a/y", "c"]);
+        assert!(take_early(&mut twice, b"a/").is_none(), "a server may have told the rest anywhere");
     }
 
     #[test]

@@ -232,7 +232,8 @@ impl Store for VolumeStore {
         } else {
             PageEnd::More { next: walk.rest().start().clone(), token: None }
         };
-        Ok(ListPage { entries, unlisted: walk.into_unlisted(), end })
+        let ahead = walk.ahead();
+        Ok(ListPage { entries, unlisted: walk.into_unlisted(), end, ahead })
     }
 
     async fn head(&self, key: &Key, wanted: AttributeSet) -> Result<Object> {

@@ -15,7 +15,7 @@ use crate::entry::{Entry, Kind};
 use crate::error::{Result, StoreError};
 use crate::key::{Key, escaped};
 use crate::key_range::{KeyRange, place_after};
-use crate::limits::MAX_KEY_BYTES;
+use crate::limits::{MAX_KEY_BYTES, NAMES_UNDER_WAY};
 use crate::store::Unlisted;
 
 /// The fewest and the most entries of a directory that are read at once.
@@ -64,6 +64,11 @@ impl<'a> Walk<'a> {
     /// The keys that were not told yet.
     pub(super) fn rest(&self) -> &KeyRange {
         &self.rest
+    }
+
+    /// The middle one of the outermost directories that were read and not entered, unless it is about to be.
+    pub(super) fn ahead(&self) -> Option<Bytes> {
+        self.levels.iter().find_map(|level| level.ahead(&self.rest))
     }
 
     /// What could not be told as an entry.
@@ -211,6 +216,13 @@ impl Level {
             }
         }
         Ok(())
+    }
+
+    fn ahead(&self, rest: &KeyRange) -> Option<Bytes> {
+        let directories = self.read.iter().filter(|entry| entry.kind == FileKind::Directory);
+        let keys = directories.map(|entry| [&self.prefix, entry.name.as_bytes(), b"/"].concat());
+        let ahead: Vec<_> = keys.filter(|key| rest.contains(key)).collect();
+        ahead.get((ahead.len() / 2).max(NAMES_UNDER_WAY)).map(|key| Bytes::copy_from_slice(key))
     }
 
     fn step(&mut self) -> Step {
