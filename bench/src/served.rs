@@ -181,7 +181,7 @@ fn device(path: &Path) -> std::io::Result<u64> {
 }
 
 fn redis(home: &Path, programs: &Programs) -> Result<(Server, u16)> {
-    let port = store::free_port()?;
+    let port = farshore_ports::free();
     let mut command = Command::new(program(programs.redis.as_ref())?);
     command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--dir"]).arg(home);
     command.args(["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]);

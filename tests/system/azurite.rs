@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use farshore_sync::store::azure::{AzureOptions, AzureStore, Credentials};
 
 use crate::command::{find, not_run};
-use crate::ports;
 use crate::process::Process;
 use crate::shore::Shore;
 
@@ -32,7 +31,7 @@ impl Azurite {
             not_run("sync with Azure", "no `azurite-blob` on PATH nor in /opt/farshore-azurite (npm install azurite)");
             return None;
         };
-        let port = ports::free();
+        let port = farshore_ports::free();
         let mut command = Command::new(program);
         command.args(["--blobHost", "127.0.0.1", "--skipApiVersionCheck", "--silent", "--disableTelemetry"]);
         command.args(["--blobPort", &port.to_string(), "--location", &shore.arg("azurite")]);

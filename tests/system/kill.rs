@@ -9,7 +9,6 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::load::{Working, Writer, bytes};
-use crate::ports;
 use crate::region::{Region, assert_digests_agree, assert_equal};
 use crate::scale;
 use crate::shore::Shore;
@@ -25,7 +24,7 @@ fn killed_regions_go_on_where_they_were() {
     let seed = scale::seed("kill");
     let mut rng = StdRng::seed_from_u64(seed);
     shore.format("volume");
-    let listen = format!("127.0.0.1:{}", ports::free());
+    let listen = format!("127.0.0.1:{}", farshore_ports::free());
     let mut primary = shore.primary("volume", &["--listen", &listen]);
     let cache = shore.arg("mirror-cache");
     let mut mirror = shore.mirror("mirror", &listen, &["--cache-dir", &cache]);
@@ -119,7 +118,7 @@ fn a_mirror_killed_in_its_bootstrap_goes_on_with_it() {
     let (files, kills) = scale::pick((6_000, 4), (60_000, 10));
     let shore = Shore::new("kill-bootstrap", Duration::from_secs(scale::pick(240, 1_800)));
     shore.format("volume");
-    let listen = format!("127.0.0.1:{}", ports::free());
+    let listen = format!("127.0.0.1:{}", farshore_ports::free());
     let primary = shore.primary("volume", &["--listen", &listen]);
     for number in 0..files {
         if number % 500 == 0 {

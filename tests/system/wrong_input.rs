@@ -5,7 +5,6 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use crate::command::Said;
-use crate::ports;
 use crate::region::{Region, assert_equal};
 use crate::shore::Shore;
 
@@ -86,7 +85,8 @@ fn a_store_that_refuses_or_is_gone() {
     fs::write(shore.path("a-file"), "").unwrap();
     let under_file = format!("file://{}/store", shore.arg("a-file"));
     run(&shore, &["format", &new, "--store", &under_file]).refused(STORE, "a-file");
-    let nobody = format!("s3://bucket/x?endpoint=http://127.0.0.1:{}&region=r&skip_signature=true", ports::free());
+    let nobody =
+        format!("s3://bucket/x?endpoint=http://127.0.0.1:{}&region=r&skip_signature=true", farshore_ports::free());
     run(&shore, &["format", &new, "--store", &nobody]).refused(STORE, "bucket");
     assert!(!shore.path("new").exists(), "a refused format leaves nothing");
 
@@ -147,7 +147,7 @@ fn a_port_that_is_taken_and_addresses_that_are_none() {
     let shore = shore_with_volume("wrong-port");
     let (volume, mount) = (shore.arg("volume"), shore.mkdir("mount"));
     let mount = mount.to_str().unwrap();
-    let holder = TcpListener::bind(("127.0.0.1", ports::free())).unwrap();
+    let holder = TcpListener::bind(("127.0.0.1", farshore_ports::free())).unwrap();
     let taken = holder.local_addr().unwrap().to_string();
     run(&shore, &["mount", &volume, mount, "--listen", &taken]).refused(ADDRESS, &taken);
     run(&shore, &["serve", &volume, "--listen", &taken]).refused(ADDRESS, &taken);
@@ -165,7 +165,7 @@ fn a_mirror_of_another_volume_or_of_itself_or_of_nobody() {
     shore.format("other");
     let primary = shore.primary("volume", &[]);
     let other = shore.primary("other", &[]);
-    let listen = format!("127.0.0.1:{}", ports::free());
+    let listen = format!("127.0.0.1:{}", farshore_ports::free());
     let mirror = shore.mirror("mirror", &primary.address(), &["--listen", &listen]);
     mirror.catch_up(&primary);
     assert!(mirror.terminate().success());
@@ -178,7 +178,7 @@ fn a_mirror_of_another_volume_or_of_itself_or_of_nobody() {
     };
     follow(&other.address(), &[]).refused(WRONG_UPSTREAM, &other.address());
     follow(&listen, &["--listen", &listen]).refused(WRONG_UPSTREAM, &listen);
-    let nobody = format!("127.0.0.1:{}", ports::free());
+    let nobody = format!("127.0.0.1:{}", farshore_ports::free());
     let (url, new) = (format!("http://{nobody}"), shore.arg("new"));
     run(&shore, &["mirror", &url, "--meta", &new, "--mount", &mount]).refused(UPSTREAM, &nobody);
 

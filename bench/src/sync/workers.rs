@@ -19,7 +19,7 @@ use crate::options::StoreKind;
 use crate::programs::Programs;
 use crate::samples::median;
 use crate::server::Server;
-use crate::store::{answers, free_port};
+use crate::store::answers;
 use crate::table::{aligned, number};
 
 /// Where control groups of the first kind, and of the second, are.
@@ -88,7 +88,7 @@ pub(crate) fn measure(options: &WorkersOptions, home: &Path) -> Result<String> {
 /// What a job takes from when its workers start.
 fn run(tree: &Path, home: &Path, workers: usize, share: u32) -> Result<Duration> {
     let farshore = Programs::find().farshore.context("farshore was not found beside this program")?;
-    let (target, address) = (home.join("target"), format!("127.0.0.1:{}", free_port()?));
+    let (target, address) = (home.join("target"), format!("127.0.0.1:{}", farshore_ports::free()));
     let port = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).context("an address has a port")?;
     let mut command = Command::new(&farshore);
     command.arg("sync").args([tree, &target]).args(["--coordinator", &address, "--workers", "0", "--fsync", "batch"]);

@@ -1,7 +1,6 @@
 //! A real server: an Azurite of the test's own.
 
 use std::io::Write as _;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -44,8 +43,7 @@ impl Server {
             return None;
         };
         let dir = tempfile::tempdir().expect("there is room for a directory");
-        let port = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-        let port = port.expect("a port is free").port();
+        let port = farshore_ports::free();
         let mut command = Command::new(program);
         command.args(["--blobHost", "127.0.0.1", "--skipApiVersionCheck", "--silent", "--disableTelemetry"]);
         command.args(["--blobPort", &port.to_string()]).arg("--location").arg(dir.path());

@@ -1,7 +1,7 @@
 //! Real S3 servers: SeaweedFS of the test's own, and any other that is named in the environment.
 
 use std::io::Write as _;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use farshore_sync::store::s3::{Credentials, S3Options, S3Store};
-use rand::RngExt;
 
 const ID: &str = "farshore-test";
 const SECRET: &str = "farshore-test-secret";
@@ -51,7 +50,7 @@ impl Server {
             r#"{{"identities":[{{"name":"test","credentials":[{{"accessKey":"{ID}","secretKey":"{SECRET}"}}],"actions":["Admin","Read","Write","List","Tagging"]}}]}}"#
         );
         std::fs::write(&config, identities).expect("the configuration can be written");
-        let [master, volume, filer, s3] = std::array::from_fn(|_| free_pair());
+        let [master, volume, filer, s3] = std::array::from_fn(|_| farshore_ports::free_pair());
         let log = std::fs::File::create(dir.path().join("weed.log")).expect("a log can be written");
         let mut command = Command::new(program);
         command.args(["-logtostderr=true", "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3"]);
@@ -110,15 +109,6 @@ fn find(variable: &str, name: &str) -> Option<PathBuf> {
     let named = std::env::var_os(variable).map(PathBuf::from);
     let path = std::env::var_os("PATH").unwrap_or_default();
     named.or_else(|| std::env::split_paths(&path).map(|dir| dir.join(name)).find(|program| program.is_file()))
-}
-
-/// A port that is free, as is the one 10,000 above it, which SeaweedFS uses beside it. Both are below those that the
-/// kernel gives to connections.
-fn free_pair() -> u16 {
-    let is_free = |port: u16| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let mut rng = rand::rng();
-    let ports = std::iter::repeat_with(|| rng.random_range(11_000..22_000));
-    ports.take(1_000).find(|port| is_free(*port) && is_free(port + 10_000)).expect("some pair of ports is free")
 }
 
 fn wait_for(port: u16) {

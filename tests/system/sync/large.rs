@@ -8,7 +8,6 @@ use super::compare::{assert_no_journal, assert_no_temporary, assert_same_content
 use super::team::{Team, ends_well};
 use super::workers::{number, wait_until};
 use super::{assert_nothing_is_left_to_do, hostile, sync};
-use crate::ports;
 use crate::process::Process;
 use crate::scale;
 use crate::seaweed::Seaweed;
@@ -35,7 +34,7 @@ struct Worker {
 
 impl Worker {
     fn start(team: &Team<'_>) -> Self {
-        let metrics = format!("127.0.0.1:{}", ports::free());
+        let metrics = format!("127.0.0.1:{}", farshore_ports::free());
         Self { process: team.worker(&["--workers", "2", "--metrics", &metrics]), metrics }
     }
 

@@ -9,7 +9,6 @@ use super::compare::{assert_same_contents_for_rsync, assert_same_for_rsync};
 use super::hostile::Holder;
 use super::object_stores::{self, LIMIT, mend_markers};
 use super::{INTERRUPTED, STORE, USAGE, assert_nothing_is_left_to_do, hostile, sync, sync_fails};
-use crate::ports;
 use crate::process::Process;
 use crate::scale;
 use crate::seaweed::Seaweed;
@@ -57,7 +56,7 @@ fn a_server_that_does_not_answer_deletes_nothing_and_is_named() {
     hostile::plant_many(&target, 20);
     hostile::plant_many(&shore.mkdir("same"), 20);
     sync(&shore, &shore.arg("target"), &shore.arg("same"), &[]);
-    let nobody = format!("127.0.0.1:{}", ports::free());
+    let nobody = format!("127.0.0.1:{}", farshore_ports::free());
     let source = format!("s3://bucket/x?endpoint=http://{nobody}&region=r");
     sync_fails(&shore, &source, &shore.arg("target"), &["--delete"]).refused(STORE, &nobody);
     assert_same_for_rsync(&target, &shore.path("same"));

@@ -5,7 +5,6 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use super::Counts;
-use crate::ports;
 use crate::process::Process;
 use crate::shore::Shore;
 
@@ -28,7 +27,7 @@ impl<'s> Team<'s> {
         Self {
             shore,
             sides: [from.to_owned(), to.to_owned()],
-            address: format!("127.0.0.1:{}", ports::free()),
+            address: format!("127.0.0.1:{}", farshore_ports::free()),
             lease: LEASE,
             more: more.iter().map(ToString::to_string).collect(),
             started: std::cell::Cell::new(0),

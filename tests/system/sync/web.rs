@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use super::compare::assert_same_contents_for_rsync;
 use super::{Counts, PARTIAL, USAGE, assert_nothing_is_left_to_do, hostile, sync, sync_fails};
 use crate::command::not_run;
-use crate::ports;
 use crate::process::Process;
 use crate::shore::Shore;
 
@@ -36,7 +35,7 @@ impl Server {
             not_run("sync from a web server", "no `python3` on PATH");
             return None;
         }
-        let port = ports::free();
+        let port = farshore_ports::free();
         let mut command = Command::new("python3");
         command.args(["-c", PROGRAM, &port.to_string()]).arg(directory);
         let process = Process::spawn_quiet(&mut command);

@@ -12,7 +12,6 @@ use rustix::process::Signal;
 use super::compare::{assert_no_journal, assert_no_temporary, assert_same_contents_for_rsync, assert_same_for_rsync};
 use super::team::{Team, ends_well};
 use super::{Counts, INTERRUPTED, USAGE, assert_nothing_is_left_to_do, hostile, sync};
-use crate::ports;
 use crate::process::Process;
 use crate::proxy::Proxy;
 use crate::scale;
@@ -177,7 +176,7 @@ fn limits_hold_for_all_workers_together() {
         fs::write(source.join(format!("file-{number:05}")), hostile::bytes(bytes, number)).unwrap();
     }
     let limit = 2 << 20;
-    let metrics = format!("127.0.0.1:{}", ports::free());
+    let metrics = format!("127.0.0.1:{}", farshore_ports::free());
     let more = ["--workers", "1", "--source-bandwidth", "2MiB", "--metrics", &metrics];
     let team = Team::new(&shore, &shore.arg("source"), &shore.arg("target"), &more);
     let coordinator = team.coordinator();
@@ -300,7 +299,7 @@ fn who_has_no_right_or_another_job_is_refused_in_one_line() {
     let open = ["sync", &from, &to, "--coordinator", "0.0.0.0:0", "--token-file", &token];
     shore.farshore(open).refused(ADDRESS, "--tls-cert");
     shore.farshore(["sync-worker", "10.0.0.1:7450", "--token-file", &token]).refused(ADDRESS, "--tls-cert");
-    let nobody = format!("127.0.0.1:{}", ports::free());
+    let nobody = format!("127.0.0.1:{}", farshore_ports::free());
     let said = shore.farshore(["sync-worker", &nobody, "--reconnect", "300ms"]);
     assert!(said.code == Some(REFUSED) && said.stderr.contains(&nobody), "{said:?}");
     shore.farshore(["sync-worker", "nowhere"]).refused(USAGE, "nowhere");

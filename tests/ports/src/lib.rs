@@ -1,5 +1,5 @@
-//! Ports that are free now and that no outgoing connection will take: they lie below the
-//! range from which the kernel chooses, so that a server that was killed gets its port back.
+//! Ports for servers of tests and benchmarks: free now, and taken by no outgoing connection, because they lie below the
+//! range from which the kernel chooses. So a server that was killed gets its port back.
 
 use std::net::{Ipv4Addr, TcpListener};
 
@@ -12,12 +12,20 @@ const LAST: u16 = 32_000;
 const APART: u16 = 10_000;
 
 /// A port that nobody listens at.
-pub(crate) fn free() -> u16 {
+///
+/// # Panics
+/// If none of a thousand is free.
+#[must_use]
+pub fn free() -> u16 {
     found(LAST, is_free)
 }
 
 /// A port that is free together with the one 10,000 above it.
-pub(crate) fn free_pair() -> u16 {
+///
+/// # Panics
+/// If none of a thousand is.
+#[must_use]
+pub fn free_pair() -> u16 {
     found(LAST - APART, |port| is_free(port) && is_free(port + APART))
 }
 
