@@ -89,7 +89,7 @@ fn directories() -> Vec<String> {
         [("d", 7), ("d-", 1), ("d-x/y", 4), ("d.e", 12), ("d/e", 3), ("d/e-", 9), ("d/f/g/h", 2), ("e", 5), ("f", 1)];
     let files =
         sizes.into_iter().flat_map(|(directory, count)| (0..count).map(move |file| format!("{directory}/{file:02}")));
-    files.chain(["d!", "d0", "e.", "g"].map(ToOwned::to_owned)).collect()
+    files.chain(["d!", "d0", "e!", "g"].map(ToOwned::to_owned)).collect()
 }
 
 pub(super) async fn directories_of_any_size_are_listed_whole(store: Arc<dyn Store>) {

@@ -314,7 +314,7 @@ impl Walk<'_> {
                 None => self.page(&level, self.limit, false).await?,
             };
             level.take_all(page).map(|early| {
-                if !early.is_empty() {
+                if !early.is_empty() && is_in_order_of_names(&early) {
                     self.early = early.into();
                 }
             })
@@ -338,6 +338,12 @@ impl Walk<'_> {
         }
         Ok(page)
     }
+}
+
+/// Whether entries are in the order of names, directory by directory, so that what lies before an entry came whole.
+fn is_in_order_of_names(entries: &[Entry]) -> bool {
+    let names = |entry: &Entry| entry.key.to_bytes().into_iter().map(|byte| if byte == b'/' { 0 } else { byte });
+    entries.windows(2).all(|pair| names(&pair[0]).lt(names(&pair[1])))
 }
 
 /// What came early of a directory. It is all of it if something else came after it; nothing is believed of a server that
@@ -392,6 +398,15 @@ mod tests {
         assert_eq!(take("d/"), Some((vec!["d/x".to_owned(), "d/y".to_owned()], true)));
         let mut twice: VecDeque<Entry> = entries(&["a/x", "b/x", "a/y", "c"]);
         assert!(take_early(&mut twice, b"a/").is_none(), "a server may have told the rest anywhere");
+    }
+
+    #[test]
+    fn the_order_of_names_is_not_that_of_keys() {
+        let entries = |keys: &[&str]| -> Vec<_> {
+            keys.iter().map(|key| Entry::object(Key::try_from(*key).unwrap(), 1)).collect()
+        };
+        assert!(is_in_order_of_names(&entries(&["a/", "a/b/c", "a/b-", "a-b/x", "a.", "b"])));
+        assert!(!is_in_order_of_names(&entries(&["a-b/x", "a/b"])));
     }
 
     #[test]
