@@ -310,7 +310,7 @@ pub(crate) struct WriteArgs {
 pub(crate) enum FsyncArg {
     /// Each file, before it gets its name
     Each,
-    /// All of them, each time before the journal calls them done
+    /// All of them, each time before the journal calls them done, or at the end without one
     Batch,
 }
 

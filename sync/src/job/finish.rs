@@ -17,6 +17,10 @@ use super::{Context, JobError, Summary, Whole, record};
 
 /// Ends the job, as far as it is at its end.
 pub(super) async fn finish(context: &Context, journal: &dyn Journal) -> Result<Summary, JobError> {
+    // Nothing is deleted, called finished or told as done before what was copied is durable.
+    if let Err(error) = context.flush().await {
+        context.stop(error);
+    }
     let error = context.stopped();
     let complete = error.is_none() && journal.is_settled().await?;
     let facts = ListingFacts { complete, counts: of_whole(context, journal.counts().await?) };

@@ -328,6 +328,14 @@ impl Context {
         self.copier.journal.as_ref()
     }
 
+    /// Makes what was put durable.
+    pub(crate) async fn flush(&self) -> Result<(), StoreError> {
+        if self.options.dry_run {
+            return Ok(());
+        }
+        self.copier.retry(|| async { self.copier.target.flush().await }).await
+    }
+
     /// Runs this process's workers until each has ended.
     async fn work(self: &Arc<Self>) -> Result<(), JobError> {
         let mut workers = JoinSet::new();
@@ -350,6 +358,8 @@ impl Context {
 mod backup_tests;
 #[cfg(test)]
 mod directories_tests;
+#[cfg(test)]
+mod flush_tests;
 #[cfg(test)]
 mod origin_tests;
 #[cfg(test)]

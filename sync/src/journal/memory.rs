@@ -186,6 +186,10 @@ impl WorkerJournal for MemoryJournal {
         None
     }
 
+    fn outlives_process(&self) -> bool {
+        false
+    }
+
     async fn claim(&self, worker: &WorkerId) -> Result<Claim> {
         let mut state = self.state.lock();
         if state.ranges.is_empty() {

@@ -245,6 +245,11 @@ pub trait WorkerJournal: SharedUploads + Send + Sync + Debug {
     /// How long a claim lives after its worker's last sign of life; none if it lives as long as this process.
     fn lease(&self) -> Option<Duration>;
 
+    /// Whether it survives this process: then what it calls settled must be durable.
+    fn outlives_process(&self) -> bool {
+        true
+    }
+
     /// Claims a range. A worker that asks has none: what it is noted to hold is given to it again.
     async fn claim(&self, worker: &WorkerId) -> Result<Claim>;
 

@@ -41,7 +41,7 @@ impl RangeWork {
     /// Makes what was put durable, and keeps the claim however long that takes.
     async fn flush_held(&mut self) -> std::result::Result<(), Broken> {
         let context = Arc::clone(&self.context);
-        let mut flushed = pin!(flush(&context));
+        let mut flushed = pin!(flush_settled(&context));
         loop {
             tokio::select! {
                 flushed = &mut flushed => return flushed.map_err(Broken::Store),
@@ -97,7 +97,7 @@ impl RangeWork {
 
     /// The job ends before the range does: what is settled is told, the rest is given back.
     pub(super) async fn leave(mut self) -> Result<()> {
-        let told = match flush(&self.context).await {
+        let told = match flush_settled(&self.context).await {
             Ok(()) => self.tell_the_rest().await,
             Err(_) => Ok(()),
         };
@@ -120,10 +120,7 @@ impl RangeWork {
     }
 }
 
-/// What was put is durable before the journal calls it settled.
-async fn flush(context: &Context) -> StoreResult<()> {
-    if context.options.dry_run {
-        return Ok(());
-    }
-    context.copier.retry(|| async { context.copier.target.flush().await }).await
+/// What was put is durable before the journal calls it settled, if anybody can ask it later.
+async fn flush_settled(context: &Context) -> StoreResult<()> {
+    if context.journal().outlives_process() { context.flush().await } else { Ok(()) }
 }
