@@ -102,6 +102,16 @@ pub enum StoreError {
         /// The store.
         store: String,
     },
+    /// What was written may never be on disk. A disk tells of it once, so it is not asked again.
+    #[error(
+        "{store} lost some of what was written: {reason}; mend the disk, mount it anew, and run again with --checksum"
+    )]
+    Undurable {
+        /// The store.
+        store: String,
+        /// What the disk said.
+        reason: String,
+    },
     /// Something that sync's own code must hold did not hold.
     #[error("{what}; this is an error in farshore, please report it")]
     Bug {
@@ -140,7 +150,7 @@ impl StoreError {
             Self::Refused { .. } | Self::Unsupported { .. } | Self::Unholdable { .. } | Self::Invalid { .. } => {
                 Remedy::Report
             }
-            Self::Full { .. } | Self::Bug { .. } => Remedy::Stop,
+            Self::Full { .. } | Self::Undurable { .. } | Self::Bug { .. } => Remedy::Stop,
         }
     }
 
@@ -157,6 +167,7 @@ impl StoreError {
             Self::Corrupt { .. } => "corrupt",
             Self::Invalid { .. } => "invalid",
             Self::Full { .. } => "full",
+            Self::Undurable { .. } => "undurable",
             Self::Bug { .. } => "bug",
         }
     }

@@ -75,7 +75,7 @@ impl Layer for Selected {
         while let Some(item) = self.selection.next(&rest) {
             let room = limit - page.entries.len();
             if room == 0 || looked >= HEADS_OF_A_PAGE {
-                page.end = PageEnd::More { next: rest.start().clone(), token: None };
+                page.end = PageEnd::more(rest.start().clone());
                 break;
             }
             match item {

@@ -4,6 +4,7 @@
 mod act;
 mod feed;
 mod finish;
+mod flush;
 mod last_pass;
 mod record;
 mod worker;
@@ -17,6 +18,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::flush::Flush;
 use self::worker::Worker;
 use crate::allowance::Allowance;
 use crate::copy::{Backup, Copier, CopyOptions, Ends};
@@ -140,6 +142,8 @@ pub(crate) struct Context {
     pub(crate) ranges_changed: watch::Sender<()>,
     /// Where the manifest is to be.
     pub(crate) manifest: Option<Arc<ManifestFile>>,
+    /// Which writes are durable.
+    flush: Flush,
     /// What ends the job early: the first of them.
     stopped: Mutex<Option<StoreError>>,
 }
@@ -290,6 +294,7 @@ impl Job {
             large_copies: AtomicUsize::new(0),
             ranges_changed: watch::Sender::new(()),
             manifest: self.manifest.clone(),
+            flush: Flush::new(),
             stopped: Mutex::new(None),
         }
     }
@@ -328,12 +333,12 @@ impl Context {
         self.copier.journal.as_ref()
     }
 
-    /// Makes what was put durable.
+    /// Makes what was written durable. Once it has failed it always does.
     pub(crate) async fn flush(&self) -> Result<(), StoreError> {
         if self.options.dry_run {
             return Ok(());
         }
-        self.copier.retry(|| async { self.copier.target.flush().await }).await
+        self.flush.run(|| self.copier.retry(|| async { self.copier.target.flush().await })).await
     }
 
     /// Runs this process's workers until each has ended.

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::tests::put;
 use super::*;
 use crate::error::Result as StoreResult;
 use crate::journal::MemoryJournal;
-use crate::key::Key;
 use crate::limits::{SPLIT_INTERVAL, SPLIT_PAGES};
 use crate::outcome::Silent;
 use crate::store::layer::Layer;
-use crate::store::{Body, ListPage, ListRequest, MemoryStore, PutRequest};
+use crate::store::{ListPage, ListRequest, MemoryStore, PageEnd};
 
 const PAGE: usize = 7;
 const PAGE_TIME: Duration = Duration::from_millis(20);
@@ -47,7 +47,9 @@ impl Layer for SlowPages {
         tokio::time::sleep(PAGE_TIME).await;
         self.open.fetch_sub(1, Ordering::SeqCst);
         let mut page = self.store.list(request).await?;
-        page.ahead = page.ahead.filter(|_| self.tells_ahead);
+        if let PageEnd::More { ahead, .. } = &mut page.end {
+            *ahead = ahead.take().filter(|_| self.tells_ahead);
+        }
         Ok(page)
     }
 }
@@ -55,8 +57,7 @@ impl Layer for SlowPages {
 async fn filled(name: &str) -> MemoryStore {
     let store = MemoryStore::objects(name).with_capabilities(|can| can.page_entries = PAGE);
     for number in 0..PAGES * PAGE as u32 {
-        let key = Key::try_from(format!("{number:04}").as_str()).unwrap();
-        store.put(&PutRequest::object(key, 0), Body::empty()).await.unwrap();
+        put(&store, &format!("{number:04}"), b"").await;
     }
     store
 }

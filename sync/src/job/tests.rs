@@ -43,7 +43,7 @@ fn key(text: &str) -> Key {
     Key::try_from(text).unwrap()
 }
 
-async fn put(store: &dyn Store, name: &str, bytes: &[u8]) {
+pub(super) async fn put(store: &dyn Store, name: &str, bytes: &[u8]) {
     let request = PutRequest::object(key(name), bytes.len() as u64);
     store.put(&request, Body::Whole(Bytes::copy_from_slice(bytes))).await.unwrap();
 }
@@ -480,7 +480,7 @@ impl Store for Numbered {
             .take_while(|entry| request.range.contains(entry.key.as_bytes()))
             .collect();
         let full = entries.len() == request.limit;
-        Ok(if full { crate::store::ListPage::with_more(entries, None) } else { crate::store::ListPage::last(entries) })
+        Ok(if full { crate::store::ListPage::with_more(entries) } else { crate::store::ListPage::last(entries) })
     }
 
     async fn head(&self, _: &Key, _: crate::AttributeSet) -> crate::Result<crate::Object> {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::claim::Settling;
 use self::directories::Directories;
 use self::help::Help;
 use super::Context;
@@ -22,7 +23,7 @@ use super::record::{is_to_be_read, record, recorded, standing};
 use crate::attributes::AttributeKind;
 use crate::counts::Counts;
 use crate::entry::Entry;
-use crate::error::StoreError;
+use crate::error::{Result as StoreResult, StoreError};
 use crate::frontier::{Ended, Frontier, Ticket};
 use crate::journal::{Claim, ClaimedRange, Deletion, Failure, JournalError, Result, WorkerId};
 use crate::limits::{
@@ -53,13 +54,14 @@ struct RangeWork {
     merge: Merge,
     frontier: Frontier,
     directories: Directories,
-    /// Copies that run; each ends with the bytes that it had to copy, or with nothing if it was dropped.
-    copies: JoinSet<Option<(Ticket, Ended, u64)>>,
-    /// Drops them, also those that run on threads of their own.
+    /// Copies, and at most one flush.
+    running: JoinSet<Ran>,
+    /// Drops copies, also those that run on threads of their own.
     dropped: watch::Sender<()>,
     open_bytes: u64,
     /// How many of them are large.
     open_large: usize,
+    settling: Settling,
     settled_at: Instant,
     /// When the call began by which the journal last heard of this claim.
     heard_at: Instant,
@@ -70,6 +72,17 @@ struct RangeWork {
     look_pause: Duration,
     /// Where a store said that the rest is best split.
     ahead: Option<Bytes>,
+}
+
+/// What ran beside the merge.
+#[allow(clippy::large_enum_variant, reason = "all but one of those that run are copies")]
+enum Ran {
+    /// A key ended; so many bytes had to be copied for it.
+    Copy(Ticket, Ended, u64),
+    /// A copy was dropped.
+    Dropped,
+    /// What had been written when this began is durable, or never will be.
+    Flush(StoreResult<()>),
 }
 
 /// Why the work on a range ended before its end.
@@ -181,10 +194,11 @@ impl RangeWork {
             merge: Merge::default(),
             frontier: Frontier::default(),
             directories: Directories::default(),
-            copies: JoinSet::new(),
+            running: JoinSet::new(),
             dropped: watch::Sender::new(()),
             open_bytes: 0,
             open_large: 0,
+            settling: Settling::default(),
             settled_at: Instant::now(),
             heard_at,
             pages: 0,
@@ -201,8 +215,8 @@ impl RangeWork {
             if let Some(stopped) = self.context.stopped() {
                 return Err(Broken::Store(stopped));
             }
-            while let Some(copied) = self.copies.try_join_next() {
-                self.ended(copied);
+            while let Some(ran) = self.running.try_join_next() {
+                self.ended(ran);
             }
             self.settle_if_due().await?;
             self.split_if_due().await?;
@@ -220,20 +234,20 @@ impl RangeWork {
 
     /// Whether enough has begun and not ended.
     fn is_full(&self) -> bool {
-        self.copies.len() >= COPIES_AT_ONCE
+        self.running.len() >= COPIES_AT_ONCE
             || self.frontier.open() >= FRONTIER_KEYS
             || self.open_bytes >= COPY_AHEAD_BYTES
             || (self.open_large >= LARGE_COPIES_OF_ONE && self.context.has_large_copies())
     }
 
-    /// Takes the next page of a side, or a copy that ends before it comes.
+    /// Takes the next page of a side, or what ends before it comes.
     async fn feed(&mut self, side: Side) -> std::result::Result<(), Broken> {
         let interval = self.settle_interval();
         let feed = if side == Side::Source { &mut self.source } else { &mut self.target };
         let fed = tokio::select! {
             fed = feed.next() => fed,
-            Some(copied) = self.copies.join_next() => {
-                self.ended(copied);
+            Some(ran) = self.running.join_next() => {
+                self.ended(ran);
                 return Ok(());
             }
             () = tokio::time::sleep(interval) => return Ok(()),
@@ -334,6 +348,7 @@ impl RangeWork {
             let _running = running;
             directories::wait(above).await;
             let (entry, reason, done) = act(&context, decision).await;
+            context.flush.wrote();
             let recorded = recorded(&context, &done, standing);
             account(&context, &mut ended, &entry, reason, done);
             record(&context, &mut ended, recorded).await;
@@ -361,16 +376,16 @@ impl RangeWork {
             let _large = large;
             tokio::select! {
                 biased;
-                _ = dropped.changed() => None,
-                ended = act => Some((ticket, ended, bytes)),
+                _ = dropped.changed() => Ran::Dropped,
+                ended = act => Ran::Copy(ticket, ended, bytes),
             }
         };
         match self.context.copier.threads_for(size) {
             Some(threads) => {
                 let ended = threads.run(act);
-                self.copies.spawn(async { ended.await.expect("what panics there panics here") })
+                self.running.spawn(async { ended.await.expect("what panics there panics here") })
             }
-            None => self.copies.spawn(act),
+            None => self.running.spawn(act),
         };
     }
 
@@ -382,29 +397,31 @@ impl RangeWork {
         tell(&self.context.copier, entry, what);
     }
 
-    fn ended(&mut self, copied: std::result::Result<Option<(Ticket, Ended, u64)>, tokio::task::JoinError>) {
-        match copied {
-            Ok(None) => {}
-            Ok(Some((ticket, ended, bytes))) => {
+    fn ended(&mut self, ran: std::result::Result<Ran, tokio::task::JoinError>) {
+        match ran {
+            Ok(Ran::Dropped) => {}
+            Ok(Ran::Copy(ticket, ended, bytes)) => {
                 self.open_bytes -= bytes;
                 self.open_large -= usize::from(is_large(bytes));
                 self.frontier.end(ticket, ended);
             }
+            Ok(Ran::Flush(Ok(()))) => self.settling.flushed(),
+            Ok(Ran::Flush(Err(error))) => self.context.stop(error),
             // Its key stays open, so the frontier never passes it.
             Err(error) => self.context.stop(StoreError::bug(format!("a copy ended: {error}"))),
         }
     }
 
-    /// Waits for a copy, or until the journal should hear that this worker lives.
+    /// Waits until something ends, or until the journal should hear that this worker lives.
     async fn wait_for_one(&mut self) -> std::result::Result<(), Broken> {
         if let Some(stopped) = self.context.leaving() {
             return Err(Broken::Store(stopped));
         }
         let interval = self.settle_interval().min(SPLIT_INTERVAL);
         tokio::select! {
-            copied = self.copies.join_next() => {
-                if let Some(copied) = copied {
-                    self.ended(copied);
+            ran = self.running.join_next() => {
+                if let Some(ran) = ran {
+                    self.ended(ran);
                 }
             }
             () = tokio::time::sleep(interval) => {}
@@ -415,11 +432,11 @@ impl RangeWork {
     /// Ends the copies of a range that is not this worker's any more.
     async fn drop_copies(&mut self) {
         self.dropped.send_replace(());
-        self.copies.shutdown().await;
+        self.running.shutdown().await;
     }
 
     async fn wait_for_all(&mut self) -> std::result::Result<(), Broken> {
-        while !self.copies.is_empty() {
+        while !self.running.is_empty() {
             self.wait_for_one().await?;
         }
         Ok(())

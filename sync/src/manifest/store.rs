@@ -170,7 +170,7 @@ impl Lines {
                     return Ok(ListPage::last(entries));
                 }
                 if entries.len() == limit {
-                    return Ok(ListPage::with_more(entries, None));
+                    return Ok(ListPage::with_more(entries));
                 }
                 entries.push(entry);
                 (rest, at) = (after, at + line.len() as u64);

@@ -103,19 +103,19 @@ impl PageCheck {
         }
         check_order(&self.rest, &page.entries)?;
         let after_last = page.entries.last().map_or_else(|| self.rest.start().clone(), |entry| place_after(&entry.key));
-        let (rest, complete) = match page.end {
-            PageEnd::Complete => (self.rest.from(after_last), true),
+        let (rest, complete, ahead) = match page.end {
+            PageEnd::Complete => (self.rest.from(after_last), true, None),
             PageEnd::More { next, .. } if next < after_last || next == *self.rest.start() => {
                 return Err("the next page would begin before this one's end".to_owned());
             }
-            PageEnd::More { next, .. } => {
+            PageEnd::More { next, ahead, .. } => {
                 let rest = self.rest.from(next);
                 let complete = rest.is_empty();
-                (rest, complete)
+                (rest, complete, ahead)
             }
         };
         (self.rest, self.complete) = (rest, complete);
-        let ahead = page.ahead.filter(|ahead| self.rest.contains(ahead));
+        let ahead = ahead.filter(|ahead| self.rest.contains(ahead));
         Ok(CheckedPage { entries: page.entries, unlisted: page.unlisted, ahead })
     }
 }
@@ -137,15 +137,18 @@ mod tests {
         keys.iter().map(|key| Entry::object(Key::try_from(*key).unwrap(), 1)).collect()
     }
 
+    fn bytes(place: &str) -> Bytes {
+        Bytes::copy_from_slice(place.as_bytes())
+    }
+
     fn more(keys: &[&str], next: &str) -> ListPage {
-        let end = PageEnd::More { next: Bytes::copy_from_slice(next.as_bytes()), token: None };
-        ListPage { end, ..ListPage::last(entries(keys)) }
+        ListPage { end: PageEnd::more(bytes(next)), ..ListPage::last(entries(keys)) }
     }
 
     #[test]
     fn pages_that_follow_each_other_are_taken() {
         let mut check = PageCheck::new(KeyRange::new("b", Some("m".into())));
-        check.accept(ListPage::with_more(entries(&["b", "c"]), None), 2).unwrap();
+        check.accept(ListPage::with_more(entries(&["b", "c"])), 2).unwrap();
         check.accept(more(&[], "e"), 2).unwrap();
         assert!(!check.is_complete());
         check.accept(ListPage::last(entries(&["e"])), 2).unwrap();
@@ -177,7 +180,8 @@ mod tests {
     #[test]
     fn a_place_ahead_counts_where_it_lies_ahead() {
         let ahead = |place: &str| {
-            let page = ListPage { ahead: Some(Bytes::copy_from_slice(place.as_bytes())), ..more(&["c"], "e") };
+            let end = PageEnd::More { next: bytes("e"), token: None, ahead: Some(bytes(place)) };
+            let page = ListPage { end, ..ListPage::last(entries(&["c"])) };
             PageCheck::new(KeyRange::new("b", Some("m".into()))).accept(page, 2).unwrap().ahead
         };
         assert_eq!(ahead("f/").as_deref(), Some(&b"f/"[..]));
@@ -187,7 +191,7 @@ mod tests {
     #[test]
     fn a_repeated_page_is_refused() {
         let mut check = PageCheck::new(KeyRange::all());
-        let page = ListPage::with_more(entries(&["a", "b"]), None);
+        let page = ListPage::with_more(entries(&["a", "b"]));
         check.accept(page.clone(), 2).unwrap();
         assert!(check.accept(page, 2).is_err());
     }

@@ -84,7 +84,7 @@ impl FaultyStore {
         match (self.dice.roll() * 3.0) as u32 {
             0 if len > 1 => page.entries.swap(0, len - 1),
             1 if len > 0 => page.entries.extend_from_within(..1),
-            _ => page.end = PageEnd::More { next: Bytes::new(), token: None },
+            _ => page.end = PageEnd::more(Bytes::new()),
         }
     }
 }

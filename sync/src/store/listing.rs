@@ -5,7 +5,7 @@ use bytes::Bytes;
 use crate::entry::Entry;
 use crate::key::escaped;
 use crate::key_range::{KeyRange, place_after};
-use crate::limits::PAGE_ENTRIES;
+use crate::limits::{NAMES_UNDER_WAY, PAGE_ENTRIES};
 
 /// What to list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,9 +27,6 @@ pub struct ListPage {
     pub unlisted: Vec<Unlisted>,
     /// Whether this is all.
     pub end: PageEnd,
-    /// A place after the page, near the middle of what the store has already seen to follow, where the rest is best split.
-    /// A hint: few stores see that far, and it costs those nothing.
-    pub ahead: Option<Bytes>,
 }
 
 /// Whether a page is the last of its range.
@@ -43,7 +40,17 @@ pub enum PageEnd {
         next: Bytes,
         /// A hint for the next request.
         token: Option<Bytes>,
+        /// A place after that, near the middle of what the store has already seen to follow, where the rest is best split.
+        /// A hint: few stores see that far, and it costs those nothing.
+        ahead: Option<Bytes>,
     },
+}
+
+/// Which of the names that a store has seen to follow a page is the best to split the rest at: the one in the middle of
+/// all that follow. Not the next ones: pages that are ahead of the merge may have them.
+pub(crate) fn index_to_split(seen: usize, more_follow: bool) -> Option<usize> {
+    let middle = if more_follow { seen.checked_sub(1)? } else { seen / 2 };
+    Some(middle.max(NAMES_UNDER_WAY)).filter(|index| *index < seen)
 }
 
 /// A part of a store that could not be listed, such as a directory that may not be read. It is reported.
@@ -79,23 +86,30 @@ impl ListRequest {
     pub fn following(&self, page: &ListPage) -> Option<Self> {
         match &page.end {
             PageEnd::Complete => None,
-            PageEnd::More { next, token } => {
+            PageEnd::More { next, token, .. } => {
                 Some(Self { range: self.range.from(next.clone()), limit: self.limit, token: token.clone() })
             }
         }
     }
 }
 
+impl PageEnd {
+    /// The next page starts at this place, of which nothing else is known.
+    pub fn more(next: Bytes) -> Self {
+        Self::More { next, token: None, ahead: None }
+    }
+}
+
 impl ListPage {
     /// A page after which nothing comes.
     pub fn last(entries: Vec<Entry>) -> Self {
-        Self { entries, unlisted: Vec::new(), end: PageEnd::Complete, ahead: None }
+        Self { entries, unlisted: Vec::new(), end: PageEnd::Complete }
     }
 
     /// A page that the next one follows right after its last entry; one without entries is the last.
-    pub fn with_more(entries: Vec<Entry>, token: Option<Bytes>) -> Self {
+    pub fn with_more(entries: Vec<Entry>) -> Self {
         let next = entries.last().map(|entry| place_after(&entry.key));
-        let end = next.map_or(PageEnd::Complete, |next| PageEnd::More { next, token });
+        let end = next.map_or(PageEnd::Complete, PageEnd::more);
         Self { end, ..Self::last(entries) }
     }
 }

@@ -12,8 +12,9 @@ use futures::stream::{self, StreamExt};
 use parking_lot::Mutex;
 
 use super::{
-    Body, ByteStream, Capabilities, Condition, CopyRequest, ListPage, ListRequest, OpenUpload, PartLimits, PartPage,
-    PartRequest, PutRequest, ReadRequest, Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage,
+    Body, ByteStream, Capabilities, Condition, CopyRequest, ListPage, ListRequest, OpenUpload, PageEnd, PartLimits,
+    PartPage, PartRequest, PutRequest, ReadRequest, Reading, Seek, Store, Stored, StoredPart, Upload, UploadId,
+    UploadPage,
 };
 use crate::attributes::{AttributeKind, AttributeSet, Attributes, ContentHeaders};
 use crate::checksum::{Agreement, Algorithm, Checksums};
@@ -244,8 +245,11 @@ impl Store for MemoryStore {
             objects.by_ref().take(request.limit + 1).map(|(_, held)| held.entry.clone()).collect();
         if entries.len() > request.limit {
             entries.truncate(request.limit);
-            let ahead = objects.nth(request.limit).map(|(key, _)| key.to_bytes());
-            return Ok(ListPage { ahead, ..ListPage::with_more(entries, None) });
+            let mut page = ListPage::with_more(entries);
+            if let PageEnd::More { ahead, .. } = &mut page.end {
+                *ahead = objects.nth(request.limit).map(|(key, _)| key.to_bytes());
+            }
+            return Ok(page);
         }
         Ok(ListPage::last(entries))
     }

@@ -62,6 +62,7 @@ pub use checked::{CheckedListing, CheckedPage};
 pub use escaping::EscapingStore;
 #[cfg(any(test, feature = "contract"))]
 pub use faulty::{Faults, FaultyStore};
+pub(crate) use listing::index_to_split;
 pub use listing::{ListPage, ListRequest, PageEnd, Unlisted};
 pub use local::{Durability, LocalOptions, LocalStore, Origins};
 pub use memory::MemoryStore;

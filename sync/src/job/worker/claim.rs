@@ -6,27 +6,77 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::Context;
-use super::{Broken, RangeWork};
+use super::{Broken, Ran, RangeWork};
 use crate::error::Result as StoreResult;
-use crate::journal::{JournalError, Result};
+use crate::journal::{JournalError, Result, Settled};
 use crate::limits::{SETTLE_INTERVAL, SETTLE_KEYS};
 
-impl RangeWork {
-    /// Tells the journal of the frontier, often enough to keep the claim and little enough to fit a transaction.
-    pub(super) async fn settle_if_due(&mut self) -> std::result::Result<(), Broken> {
-        while self.frontier.is_full() {
-            self.settle().await?;
-        }
-        if self.frontier.keys() < SETTLE_KEYS && self.settled_at.elapsed() < self.settle_interval() {
-            return Ok(());
-        }
-        self.settle().await
+/// What the frontier has passed and the journal is to hear of next.
+#[derive(Debug, Default)]
+pub(super) enum Settling {
+    /// The journal has heard of all that was taken.
+    #[default]
+    Nothing,
+    /// It is being made durable.
+    Flushing(Settled),
+    /// The journal may hear of it.
+    Durable(Settled),
+}
+
+impl Settling {
+    /// What is being made durable is.
+    pub(super) fn flushed(&mut self) {
+        *self = match std::mem::take(self) {
+            Self::Flushing(settled) => Self::Durable(settled),
+            other => other,
+        };
     }
 
-    async fn settle(&mut self) -> std::result::Result<(), Broken> {
+    fn take(&mut self) -> Option<Settled> {
+        match std::mem::take(self) {
+            Self::Nothing => None,
+            Self::Flushing(settled) | Self::Durable(settled) => Some(settled),
+        }
+    }
+}
+
+impl RangeWork {
+    /// Tells the journal of the frontier, often enough to keep the claim and little enough to fit a transaction. Copies go
+    /// on while what it passed is made durable.
+    pub(super) async fn settle_if_due(&mut self) -> std::result::Result<(), Broken> {
+        loop {
+            match self.settling {
+                Settling::Durable(_) => self.settle_what_was_taken().await?,
+                Settling::Flushing(_) if self.heard_at.elapsed() >= self.settle_interval() => {
+                    return self.renew().await;
+                }
+                Settling::Nothing if self.is_due() => self.begin_to_settle().await?,
+                Settling::Flushing(_) | Settling::Nothing => return Ok(()),
+            }
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.frontier.is_full()
+            || self.frontier.keys() >= SETTLE_KEYS
+            || self.settled_at.elapsed() >= self.settle_interval()
+    }
+
+    async fn begin_to_settle(&mut self) -> std::result::Result<(), Broken> {
         self.settled_at = Instant::now();
         let Some(settled) = self.frontier.take() else { return self.renew().await };
-        self.flush_held().await?;
+        if !self.context.journal().outlives_process() {
+            self.settling = Settling::Durable(settled);
+            return Ok(());
+        }
+        self.settling = Settling::Flushing(settled);
+        let context = Arc::clone(&self.context);
+        self.running.spawn(async move { Ran::Flush(context.flush().await) });
+        Ok(())
+    }
+
+    async fn settle_what_was_taken(&mut self) -> std::result::Result<(), Broken> {
+        let Some(settled) = self.settling.take() else { return Ok(()) };
         let (context, claimed) = (Arc::clone(&self.context), self.claimed.clone());
         let left = self.held(context.journal().settle(&claimed, settled)).await?;
         self.claimed = left.ok_or(Broken::Journal(JournalError::Lost))?;
@@ -38,7 +88,13 @@ impl RangeWork {
         self.held(context.journal().renew(&claimed)).await
     }
 
-    /// Makes what was put durable, and keeps the claim however long that takes.
+    /// Makes all that was written durable, and tells the journal of what was taken for it.
+    async fn flush_all(&mut self) -> std::result::Result<(), Broken> {
+        self.flush_held().await?;
+        self.settle_what_was_taken().await
+    }
+
+    /// Makes what was written durable, and keeps the claim however long that takes.
     async fn flush_held(&mut self) -> std::result::Result<(), Broken> {
         let context = Arc::clone(&self.context);
         let mut flushed = pin!(flush_settled(&context));
@@ -77,9 +133,9 @@ impl RangeWork {
         self.context.journal().lease().map_or(SETTLE_INTERVAL, |lease| SETTLE_INTERVAL.min(lease / 4))
     }
 
-    /// The range is done: all its keys are settled.
+    /// The range is done: all its keys have ended, and nothing runs.
     pub(super) async fn finish(mut self) -> Result<()> {
-        match self.flush_held().await {
+        match self.flush_all().await {
             Ok(()) => {}
             Err(Broken::Journal(JournalError::Lost)) => return Ok(()),
             Err(Broken::Journal(error)) => return Err(error),
@@ -112,7 +168,7 @@ impl RangeWork {
     }
 
     async fn tell_the_rest(&mut self) -> Result<()> {
-        while let Some(settled) = self.frontier.take() {
+        while let Some(settled) = self.settling.take().or_else(|| self.frontier.take()) {
             let left = self.context.journal().settle(&self.claimed, settled).await?;
             self.claimed = left.ok_or(JournalError::Lost)?;
         }

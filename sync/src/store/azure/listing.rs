@@ -164,7 +164,7 @@ fn within(mut page: Page, request: &ListRequest, query: &Query) -> Option<ListPa
         page.entries.truncate(request.limit);
         let next = place_after(&page.entries.last()?.key);
         let token = query.marker.as_ref().map(|marker| token(&query.prefix, marker));
-        let end = PageEnd::More { next, token };
+        let end = PageEnd::More { next, token, ahead: None };
         return Some(ListPage { unlisted: page.unlisted, end, ..ListPage::last(page.entries) });
     }
     if page.entries.is_empty() && !complete && page.unlisted.is_empty() {
@@ -173,7 +173,7 @@ fn within(mut page: Page, request: &ListRequest, query: &Query) -> Option<ListPa
     let token = page.marker.as_ref().map(|marker| token(&query.prefix, marker));
     let end = match page.entries.last() {
         _ if complete => PageEnd::Complete,
-        Some(last) => PageEnd::More { next: place_after(&last.key), token },
+        Some(last) => PageEnd::More { next: place_after(&last.key), token, ahead: None },
         None => return None,
     };
     Some(ListPage { unlisted: page.unlisted, end, ..ListPage::last(page.entries) })

@@ -113,7 +113,7 @@ pub(super) async fn a_place_ahead_has_keys_on_both_sides(store: Arc<dyn Store>) 
         while let Some(current) = request {
             let page = must(store.list(&current).await);
             request = current.following(&page);
-            let (Some(ahead), Some(next)) = (page.ahead, &request) else { continue };
+            let (PageEnd::More { ahead: Some(ahead), .. }, Some(next)) = (page.end, &request) else { continue };
             assert!(next.range.contains(&ahead) && ahead > *next.range.start(), "{ahead:?} in {:?}", next.range);
             for half in [next.range.until(ahead.clone()), next.range.from(ahead)] {
                 assert!(!names(&store, half.clone(), 1000).await.is_empty(), "there is nothing in {half:?}");

@@ -39,7 +39,7 @@ impl EscapingStore {
         page.entries.retain(|entry| !is_reserved(&entry.key));
         page.unlisted.extend(escaped.unlisted);
         page.end = match (page.end, escaped.to) {
-            (PageEnd::Complete, Some(to)) => PageEnd::More { next: to, token: None },
+            (PageEnd::Complete, Some(to)) => PageEnd::more(to),
             (end, _) => end,
         };
         let to = if let PageEnd::More { next, .. } = &page.end { Some(next) } else { None };

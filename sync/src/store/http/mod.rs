@@ -88,7 +88,7 @@ impl HttpStore {
         }
         if more {
             let next = walk.rest().start().clone();
-            page.end = PageEnd::More { next, token: Some(self.walks.lock().keep(walk)) };
+            page.end = PageEnd::More { next, token: Some(self.walks.lock().keep(walk)), ahead: None };
         }
         Ok(page)
     }

@@ -24,7 +24,7 @@ use rustix::fs::{AtFlags, OFlags, syncfs, unlinkat};
 use rustix::io::Errno;
 use tokio::sync::{Semaphore, mpsc};
 
-use self::root::{Root, io_error};
+use self::root::Root;
 use self::upload::PartWriter;
 use self::walk::Walk;
 use self::writing::{Sink, Writer};
@@ -252,7 +252,7 @@ fn page(root: &Root, mut walk: Walk, limit: usize) -> Result<(ListPage, Option<W
         };
         page.entries.push(entry);
     }
-    (page.unlisted, page.ahead) = (walk.take_unlisted(), walk.ahead());
+    page.unlisted = walk.take_unlisted();
     Ok((page, Some(walk)))
 }
 
@@ -277,8 +277,8 @@ impl Store for LocalStore {
         self.blocking(move |root| {
             let (mut page, walk) = page(root, walk, request.limit.max(1))?;
             if let Some(walk) = walk {
-                let next = walk.rest().start().clone();
-                page.end = PageEnd::More { next, token: Some(walks.lock().keep(walk)) };
+                let (next, ahead) = (walk.rest().start().clone(), walk.ahead());
+                page.end = PageEnd::More { next, token: Some(walks.lock().keep(walk)), ahead };
             }
             Ok(page)
         })
@@ -312,8 +312,11 @@ impl Store for LocalStore {
         match self.options.durability {
             Durability::Each => Ok(()),
             Durability::AtFlush => {
-                let synced = |root: &Arc<Root>| syncfs(root.fd()).map_err(|error| io_error(root.name(), "sync", error));
-                self.blocking(synced).await
+                self.blocking(|root| {
+                    let (store, synced) = (root.name().to_owned(), syncfs(root.fd()));
+                    synced.map_err(|error| StoreError::Undurable { store, reason: error.to_string() })
+                })
+                .await
             }
         }
     }

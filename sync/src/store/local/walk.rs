@@ -15,11 +15,9 @@ use crate::entry::{Entry, Kind};
 use crate::error::Result;
 use crate::key::{Key, escaped};
 use crate::key_range::{KeyRange, place_after};
-use crate::limits::{
-    DIRECTORY_BUFFER_BYTES, MAX_KEY_BYTES, NAMES_UNDER_WAY, OPEN_DIRECTORIES, PAGE_ENTRIES, WALK_NAMES,
-};
-use crate::store::Unlisted;
+use crate::limits::{DIRECTORY_BUFFER_BYTES, MAX_KEY_BYTES, OPEN_DIRECTORIES, PAGE_ENTRIES, WALK_NAMES};
 use crate::store::walks::Resumable;
+use crate::store::{Unlisted, index_to_split};
 
 /// Where a walk stands.
 #[derive(Debug)]
@@ -266,13 +264,11 @@ impl Level {
     /// last. A few files are not worth it.
     fn ahead(&self, rest: &KeyRange) -> Option<Bytes> {
         let key = |name: &[u8]| [self.prefix.as_slice(), name].concat();
-        let last = self.names.count_while(|name| rest.end().is_none_or(|end| key(name) < *end)).checked_sub(1)?;
-        let left = (last + 1).checked_sub(self.next).filter(|left| *left > 0)?;
-        [left / 2, left - 1]
+        let within = self.names.count_while(|name| rest.end().is_none_or(|end| key(name) < *end));
+        let left = within.checked_sub(self.next)?;
+        [false, true]
             .into_iter()
-            .map(|index| self.next + index.max(NAMES_UNDER_WAY))
-            .filter(|index| *index <= last)
-            .filter_map(|index| self.names.get(index))
+            .filter_map(|at_last| self.names.get(self.next + index_to_split(left, at_last)?))
             .find(|name| name.ends_with(b"/") || left >= 2 * PAGE_ENTRIES)
             .map(|name| key(name).into())
     }

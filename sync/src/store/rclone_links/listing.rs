@@ -45,7 +45,7 @@ impl RcloneLinksStore {
         if entries.len() > request.limit {
             entries.truncate(request.limit);
             let next = entries.last().map(|last| place_after(&last.key)).unwrap_or_default();
-            page.end = PageEnd::More { next, token: None };
+            page.end = PageEnd::more(next);
         }
         page.entries = entries;
         Ok(page)

@@ -327,7 +327,7 @@ impl Page {
             let reason = || "a whole page has only names that are no keys".to_owned();
             return (!self.unlisted.is_empty()).then(|| Err(reason()));
         }
-        let end = if complete { ListPage::last(self.entries) } else { ListPage::with_more(self.entries, None) };
+        let end = if complete { ListPage::last(self.entries) } else { ListPage::with_more(self.entries) };
         Some(Ok(ListPage { unlisted: self.unlisted, ..end }))
     }
 }
@@ -401,7 +401,7 @@ mod tests {
         assert_eq!(cut.entries.len(), 2);
         assert_eq!(cut.end, PageEnd::Complete, "what follows is outside");
         let more = within(MORE, &["p/b", "p/c"], &range).unwrap().unwrap();
-        assert_eq!(more.end, PageEnd::More { next: "c\0".into(), token: None });
+        assert_eq!(more.end, PageEnd::more("c\0".into()));
         assert!(within(MORE, &[], &range).is_none());
         assert!(within(MORE, &["p/a\u{10FFFF}a"], &range).is_none(), "all of it lies before");
         assert_eq!(within(COMPLETE, &[], &range).unwrap().unwrap().end, PageEnd::Complete);

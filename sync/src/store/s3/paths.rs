@@ -16,9 +16,9 @@ use crate::entry::Entry;
 use crate::error::Result;
 use crate::key::{Key, escaped};
 use crate::key_range::KeyRange;
-use crate::limits::{MAX_EMPTY_PAGES, NAMES_UNDER_WAY, PAGE_ENTRIES};
+use crate::limits::{MAX_EMPTY_PAGES, PAGE_ENTRIES};
 use crate::store::walks::Resumable;
-use crate::store::{ListPage, ListRequest, PageEnd, Unlisted};
+use crate::store::{ListPage, ListRequest, PageEnd, Unlisted, index_to_split};
 
 /// A directory that is being listed.
 #[derive(Debug)]
@@ -99,11 +99,12 @@ impl S3Store {
 
     /// The page, and the walk for the next one, unless this only looked for one key.
     fn keep(&self, walk: Walk<'_>) -> ListPage {
-        let ahead = walk.ahead();
-        let mut page = ListPage { unlisted: walk.unlisted, ahead, ..ListPage::with_more(walk.given, None) };
-        if let PageEnd::More { next, token } = &mut page.end
+        let place_ahead = walk.ahead();
+        let mut page = ListPage { unlisted: walk.unlisted, ..ListPage::with_more(walk.given) };
+        if let PageEnd::More { next, token, ahead } = &mut page.end
             && walk.limit > 1
         {
+            *ahead = place_ahead;
             let rest = KeyRange::new(next.clone(), walk.request.range.end().cloned());
             *token = Some(self.walks.lock().keep(Open { rest, levels: walk.levels, early: walk.early }));
         }
@@ -277,20 +278,15 @@ impl Walk<'_> {
         true
     }
 
-    /// A directory near the middle of the outermost ones that came and were not entered, or the last if others follow. The
-    /// next ones may be asked for already.
+    /// The best to split at of the outermost directories that came and were not entered.
     fn ahead(&self) -> Option<Bytes> {
         self.levels.iter().find_map(|level| {
-            let directories = level.names.iter().filter_map(|name| match name {
+            let mut directories = level.names.iter().filter_map(|name| match name {
                 Name::Directory(directory) if !self.is_past_end(directory.as_bytes()) => Some(directory),
                 _ => None,
             });
-            let count = directories.clone().count();
-            let index = if level.after.is_some() { count.checked_sub(1)? } else { count / 2 };
-            directories
-                .into_iter()
-                .nth(index.max(NAMES_UNDER_WAY))
-                .map(|directory| Bytes::copy_from_slice(directory.as_bytes()))
+            let index = index_to_split(directories.clone().count(), level.after.is_some())?;
+            directories.nth(index).map(|directory| Bytes::copy_from_slice(directory.as_bytes()))
         })
     }
 

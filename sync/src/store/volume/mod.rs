@@ -230,10 +230,9 @@ impl Store for VolumeStore {
         let end = if entries.len() < limit {
             PageEnd::Complete
         } else {
-            PageEnd::More { next: walk.rest().start().clone(), token: None }
+            PageEnd::More { next: walk.rest().start().clone(), token: None, ahead: walk.ahead() }
         };
-        let ahead = walk.ahead();
-        Ok(ListPage { entries, unlisted: walk.into_unlisted(), end, ahead })
+        Ok(ListPage { entries, unlisted: walk.into_unlisted(), end })
     }
 
     async fn head(&self, key: &Key, wanted: AttributeSet) -> Result<Object> {

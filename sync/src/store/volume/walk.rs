@@ -15,8 +15,8 @@ use crate::entry::{Entry, Kind};
 use crate::error::{Result, StoreError};
 use crate::key::{Key, escaped};
 use crate::key_range::{KeyRange, place_after};
-use crate::limits::{MAX_KEY_BYTES, NAMES_UNDER_WAY};
-use crate::store::Unlisted;
+use crate::limits::MAX_KEY_BYTES;
+use crate::store::{Unlisted, index_to_split};
 
 /// The fewest and the most entries of a directory that are read at once.
 const MIN_READ: usize = 16;
@@ -221,8 +221,8 @@ impl Level {
     fn ahead(&self, rest: &KeyRange) -> Option<Bytes> {
         let directories = self.read.iter().filter(|entry| entry.kind == FileKind::Directory);
         let keys = directories.map(|entry| [&self.prefix, entry.name.as_bytes(), b"/"].concat());
-        let ahead: Vec<_> = keys.filter(|key| rest.contains(key)).collect();
-        ahead.get((ahead.len() / 2).max(NAMES_UNDER_WAY)).map(|key| Bytes::copy_from_slice(key))
+        let mut keys: Vec<_> = keys.filter(|key| rest.contains(key)).collect();
+        index_to_split(keys.len(), false).map(|index| keys.swap_remove(index).into())
     }
 
     fn step(&mut self) -> Step {
