@@ -114,6 +114,12 @@ pub const HANDED_BYTES: usize = 256 * 1024;
 /// How long an upload in parts on a disk stays without anybody writing to it, for a job to go on with: a week.
 pub const ABANDONED_UPLOAD: Duration = Duration::from_hours(7 * 24);
 
+/// Runs of bytes from this length on are written past the page cache, where a local filesystem is good at that.
+pub const DIRECT_FROM_BYTES: u64 = 1 << 20;
+
+/// What is written at once then: each file that is being written has as much in memory.
+pub const DIRECT_BLOCK_BYTES: usize = 512 << 10;
+
 /// Local files above this size are written in parts, side by side.
 pub const LOCAL_PART_ABOVE_BYTES: u64 = 32 << 20;
 

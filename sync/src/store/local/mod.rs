@@ -1,6 +1,7 @@
 //! The local store: a directory of this machine, listed in the order of keys however large its directories are,
 //! written atomically, with all that a filesystem keeps of a file.
 
+mod appender;
 mod inode;
 pub(super) mod names;
 mod note;

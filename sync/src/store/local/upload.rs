@@ -17,10 +17,11 @@ use rustix::fs::{
 };
 use rustix::io::{Errno, pread};
 
+use super::appender::{Appender, write_all};
 use super::root::{NO_FOLLOW, Root, io_error};
 use super::temporary::{fresh_upload_name, is_upload, table_name};
 use super::walk::Walk;
-use super::writing::{Sink, failed, file_place, make_directory, new_file_mode, sync, write_all, write_pieces};
+use super::writing::{Sink, failed, file_place, make_directory, new_file_mode, sync};
 use super::{Durability, LocalOptions, inode, note};
 use crate::checksum::Checksums;
 use crate::entry::ETag;
@@ -72,6 +73,7 @@ struct Files {
 pub(super) struct PartWriter {
     files: Files,
     part: PartRequest,
+    appender: Appender,
     written: u64,
 }
 
@@ -284,7 +286,8 @@ impl PartWriter {
             let punched = fallocate(&files.data, holes, part.range.offset, part.range.len.max(1));
             files.head.sparse = punched.is_ok();
         }
-        Ok(Self { files, part: part.clone(), written: 0 })
+        let appender = Appender::new(files.data.as_fd(), part.range.offset, part.range.len, files.head.sparse);
+        Ok(Self { files, part: part.clone(), appender, written: 0 })
     }
 
     fn wrong_length(&self, what: &str) -> StoreError {
@@ -300,18 +303,18 @@ impl Sink for PartWriter {
         if self.written + chunk.len() as u64 > self.part.range.len {
             return Err(self.wrong_length("more"));
         }
-        let offset = self.part.range.offset + self.written;
-        let written = write_pieces(self.files.data.as_fd(), self.files.head.sparse, chunk, offset);
-        written.map_err(|error| self.files.failed(error))?;
+        let appended = self.appender.append(self.files.data.as_fd(), chunk);
+        appended.map_err(|error| self.files.failed(error))?;
         self.written += chunk.len() as u64;
         Ok(())
     }
 
-    fn finish(self) -> Result<StoredPart> {
+    fn finish(mut self) -> Result<StoredPart> {
         if self.written != self.part.range.len {
             return Err(self.wrong_length("fewer"));
         }
         let is_synced = self.files.head.boot.is_none();
+        self.appender.finish(self.files.data.as_fd()).map_err(|error| self.files.failed(error))?;
         let note = || {
             if is_synced {
                 fdatasync(&self.files.data)?;

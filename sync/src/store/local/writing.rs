@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rustix::fs::{Mode, fsync, ftruncate, linkat, symlinkat};
-use rustix::io::{Errno, pwrite};
+use rustix::io::Errno;
 
+use super::appender::Appender;
 use super::inode;
 use super::note;
 use super::reading;
@@ -19,15 +20,13 @@ use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::store::{PutRequest, Stored};
 
-/// Zeros of this length, at a multiple of it, become a hole where holes are kept.
-const HOLE_BYTES: usize = 4096;
-
 /// A file that is being written, and will be the object of a request.
 pub(super) struct Writer {
     root: Arc<Root>,
     request: PutRequest,
     options: LocalOptions,
     temporary: Temporary,
+    appender: Appender,
     written: u64,
     sparse: bool,
 }
@@ -41,7 +40,8 @@ impl Writer {
         let temporary =
             Temporary::file(directory, new_file_mode(request)).map_err(|error| failed(root, &request.key, error))?;
         let sparse = posix.is_some_and(|posix| posix.sparse);
-        Ok(Self { root: Arc::clone(root), request: request.clone(), options, temporary, written: 0, sparse })
+        let appender = Appender::new(temporary.fd(), 0, request.size, sparse);
+        Ok(Self { root: Arc::clone(root), request: request.clone(), options, temporary, appender, written: 0, sparse })
     }
 
     /// Gives the file its length, attributes and durability, in this order.
@@ -85,8 +85,8 @@ impl Sink for Writer {
         if self.written + chunk.len() as u64 > self.request.size {
             return Err(self.wrong_length("more"));
         }
-        let written = write_pieces(self.temporary.fd(), self.sparse, chunk, self.written);
-        written.map_err(|error| self.failed(error))?;
+        let appended = self.appender.append(self.temporary.fd(), chunk);
+        appended.map_err(|error| self.failed(error))?;
         self.written += chunk.len() as u64;
         Ok(())
     }
@@ -95,7 +95,8 @@ impl Sink for Writer {
         if self.written != self.request.size {
             return Err(self.wrong_length("fewer"));
         }
-        let left_out = self.seal().map_err(|error| self.failed(error))?;
+        let appended = self.appender.finish(self.temporary.fd());
+        let left_out = appended.and_then(|()| self.seal()).map_err(|error| self.failed(error))?;
         let place = file_place(&self.root, &self.request.key)?;
         // A temporary file that is gone was taken for an orphan's: the write is tried again.
         let placed = self.temporary.place(place.name);
@@ -106,36 +107,6 @@ impl Sink for Writer {
         sync(directory, self.options.durability).map_err(|error| self.failed(error))?;
         Ok(Stored { size: Some(self.written), left_out, ..Stored::default() })
     }
-}
-
-/// Writes bytes at an offset; whole blocks of zeros stay holes in a sparse file.
-pub(super) fn write_pieces(
-    file: BorrowedFd<'_>,
-    sparse: bool,
-    bytes: &[u8],
-    mut offset: u64,
-) -> std::result::Result<(), Errno> {
-    if !sparse {
-        return write_all(file, bytes, offset);
-    }
-    let (mut piece, mut rest) = bytes.split_at((HOLE_BYTES - offset as usize % HOLE_BYTES).min(bytes.len()));
-    while !piece.is_empty() {
-        if piece.iter().any(|byte| *byte != 0) {
-            write_all(file, piece, offset)?;
-        }
-        offset += piece.len() as u64;
-        (piece, rest) = rest.split_at(HOLE_BYTES.min(rest.len()));
-    }
-    Ok(())
-}
-
-pub(super) fn write_all(file: BorrowedFd<'_>, mut bytes: &[u8], mut offset: u64) -> std::result::Result<(), Errno> {
-    while !bytes.is_empty() {
-        let written = pwrite(file, bytes, offset)?;
-        bytes = &bytes[written..];
-        offset += written as u64;
-    }
-    Ok(())
 }
 
 /// The mode of a new file until it has its own: nobody else reads it before.
