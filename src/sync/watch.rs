@@ -7,10 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Result;
 use farshore_meta::{FsError, Ino};
 use farshore_proto::Position;
-use farshore_sync::follow::{Changed, Names, Place, Selected, Selection, WatchRecord, select};
+use farshore_sync::follow::{Changed, Names, Place, WatchRecord, select};
 use farshore_sync::journal::JobIdentity;
-use farshore_sync::store::ListRequest;
-use farshore_sync::{Job, JobOptions, KeyRange, Observer, Outcome, Side, Store, Summary, What, Whole};
+use farshore_sync::store::{ListRequest, Selected};
+use farshore_sync::{Job, JobOptions, KeyRange, Observer, Outcome, Selection, Side, Store, Summary, What, Whole};
 use rand::RngExt;
 
 use super::args::{LinksArg, SyncArgs};

@@ -170,7 +170,7 @@ fn measure_listing(
             note(&format!("round {round}/{}: {what}, {tool}", options.rounds));
             let [from, to] = [&one, &two].map(|cloud| Place::S3(cloud, made_up::PREFIX.to_owned()));
             let Some(mut command) = tool.command(&from, &to) else { continue };
-            match process::run(tool.comparing_sizes(&mut command)) {
+            match process::run(tool.comparing_sizes(&mut command), None) {
                 Ok(spent) => add(rows, what.clone(), tool, listed.count as u32, spent),
                 Err(error) => troubles.push(format!("- {tool}, {what}: {error:#}\n")),
             }
@@ -209,11 +209,12 @@ fn run(
         Route::LocalToLocal => (source, target),
     };
     let Some(mut command) = tool.command(&from, &to) else { return Ok(Vec::new()) };
+    let written = if let Place::Local(path) = &to { Some(path.as_path()) } else { None };
     fs::create_dir_all(place.join(leaf(tree)))?;
     let mut passes = Vec::new();
     for pass in ["", ", again"] {
         machine::settle(place)?;
-        passes.push((pass, process::run(&mut command)));
+        passes.push((pass, process::run(&mut command, written)));
     }
     Ok(passes)
 }
@@ -226,7 +227,18 @@ fn add(rows: &mut Vec<Row>, what: String, tool: Tool, objects: u32, spent: Spent
 }
 
 fn table(rows: &[Row]) -> Vec<Vec<String>> {
-    let head = ["what", "tool", "s", "objects/s", "times as long as farshore", "CPU s", "CPU ms/object", "peak MiB"];
+    let head = [
+        "what",
+        "tool",
+        "s",
+        "s, on disk",
+        "objects/s",
+        "times as long as farshore",
+        "and on disk",
+        "CPU s",
+        "CPU ms/object",
+        "peak MiB",
+    ];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
     let mut whats: Vec<&str> = rows.iter().map(|row| row.what.as_str()).collect();
     whats.dedup();
@@ -234,17 +246,23 @@ fn table(rows: &[Row]) -> Vec<Vec<String>> {
     whats.dedup();
     for what in whats {
         let of_this = rows.iter().filter(|row| row.what == what);
-        let ours = of_this.clone().find(|row| row.tool == Tool::Farshore).map(Row::seconds);
+        let ours = of_this.clone().find(|row| row.tool == Tool::Farshore);
+        let ours = ours.map(|row| (row.seconds(), row.seconds_to_disk()));
         for row in of_this {
-            let (seconds, cpu) = (row.seconds(), row.median(|spent| spent.cpu.as_secs_f64()));
-            let ratio = ours.map_or_else(|| "-".to_owned(), |ours| format!("{:.2}", seconds / ours));
+            let (seconds, to_disk) = (row.seconds(), row.seconds_to_disk());
+            let cpu = row.median(|spent| spent.cpu.as_secs_f64());
+            let times = |ours: Option<f64>, theirs: f64| {
+                ours.map_or_else(|| "-".to_owned(), |ours| format!("{:.2}", theirs / ours))
+            };
             let objects = f64::from(row.objects);
             lines.push(vec![
                 what.to_owned(),
                 row.tool.to_string(),
                 number(seconds),
+                number(to_disk),
                 number(objects / seconds),
-                ratio,
+                times(ours.map(|ours| ours.0), seconds),
+                times(ours.map(|ours| ours.1), to_disk),
                 number(cpu),
                 number(cpu * 1e3 / objects),
                 number(row.median(|spent| spent.peak_bytes as f64) / f64::from(1 << 20)),
@@ -276,6 +294,10 @@ fn fill(piece: &mut [u8], seed: u32) {
 impl Row {
     fn seconds(&self) -> f64 {
         self.median(|spent| spent.wall.as_secs_f64())
+    }
+
+    fn seconds_to_disk(&self) -> f64 {
+        self.median(|spent| spent.durable.as_secs_f64())
     }
 
     fn median(&self, value: impl Fn(&Spent) -> f64) -> f64 {

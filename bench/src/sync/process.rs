@@ -1,10 +1,12 @@
 //! Runs a tool to its end and tells what it took: wall time, CPU time, peak memory.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::syncfs;
 
 /// How often a running tool's memory is looked at.
 const LOOK: Duration = Duration::from_millis(5);
@@ -17,12 +19,14 @@ const LIMIT: Duration = Duration::from_mins(30);
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Spent {
     pub(super) wall: Duration,
+    /// The time until what it wrote was on disk too.
+    pub(super) durable: Duration,
     pub(super) cpu: Duration,
     pub(super) peak_bytes: u64,
 }
 
-/// Runs a command that must succeed.
-pub(super) fn run(command: &mut Command) -> Result<Spent> {
+/// Runs a command that must succeed, and then has the filesystem synced that it wrote to, if that is one here.
+pub(super) fn run(command: &mut Command, written: Option<&Path>) -> Result<Spent> {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let begun = Instant::now();
     let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
@@ -40,6 +44,10 @@ pub(super) fn run(command: &mut Command) -> Result<Spent> {
         std::thread::sleep(LOOK);
     }
     spent.wall = begun.elapsed();
+    if let Some(written) = written {
+        syncfs(fs::File::open(written)?)?;
+    }
+    spent.durable = begun.elapsed();
     // It has ended and is not waited for: its times are still there.
     spent.cpu = cpu_time(child.id())?;
     let status = child.wait()?;

@@ -10,7 +10,19 @@ const ONE: &str = r"(?:[^/\x80-\xFF]|[\xC0-\xFF][\x80-\xBF]*|[\x80-\xBF])";
 
 /// A pattern that is ready.
 #[derive(Debug, Clone)]
-pub(super) struct Glob(Regex);
+pub(super) struct Glob {
+    regex: Regex,
+    endless: bool,
+}
+
+/// What a pattern says of the beginning of all that it matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Literal {
+    /// It matches this alone.
+    Whole(Vec<u8>),
+    /// All that it matches begins so.
+    Beginning(Vec<u8>),
+}
 
 impl Glob {
     /// A pattern with something before and after it, both as regular expressions.
@@ -18,12 +30,32 @@ impl Glob {
         let wrong = |reason: String| FilterError::Pattern { pattern: pattern.to_owned(), reason };
         let body = translate(pattern).map_err(|reason| wrong(reason.to_owned()))?;
         let whole = format!(r"(?s-u)\A(?:{before}{body}{after})\z");
-        Regex::new(&whole).map(Self).map_err(|error| wrong(error.to_string()))
+        let regex = Regex::new(&whole).map_err(|error| wrong(error.to_string()))?;
+        // A dot of a pattern is not written so.
+        Ok(Self { regex, endless: format!("{body}{after}").ends_with(".*") })
+    }
+
+    /// Whether it matches whatever begins with what it matches.
+    pub(super) fn is_endless(&self) -> bool {
+        self.endless
     }
 
     pub(super) fn matches(&self, bytes: &[u8]) -> bool {
-        self.0.is_match(bytes)
+        self.regex.is_match(bytes)
     }
+}
+
+/// What all begins with that a pattern matches, read from its first byte on.
+pub(super) fn literal(pattern: &str) -> Literal {
+    let (mut bytes, mut rest) = (Vec::new(), pattern.bytes());
+    while let Some(byte) = rest.next() {
+        match byte {
+            b'*' | b'?' | b'[' | b'{' => return Literal::Beginning(bytes),
+            b'\\' => bytes.extend(rest.next()),
+            byte => bytes.push(byte),
+        }
+    }
+    Literal::Whole(bytes)
 }
 
 fn translate(pattern: &str) -> Result<String, &'static str> {

@@ -8,12 +8,15 @@ mod rules;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use thiserror::Error;
 
 use self::glob::Glob;
 use self::rules::Rules;
 use crate::entry::Entry;
 use crate::key::Key;
+use crate::key_range::KeyRange;
+use crate::selection::Selection;
 use crate::timestamp::Timestamp;
 
 /// What is chosen, as a person says it. Plain data.
@@ -113,6 +116,27 @@ impl Filter {
             && self.rules.take(key.as_bytes())
     }
 
+    /// Where all keys lie that can be chosen; none if that may be anywhere.
+    pub(crate) fn selection(&self) -> Option<Selection> {
+        let Some(only) = &self.spec.only else { return self.rules.selection() };
+        let mut selection = Selection::default();
+        for key in only {
+            selection.add_key(key.as_bytes());
+        }
+        Some(selection)
+    }
+
+    /// Whether it may leave out a directory as a whole.
+    pub(crate) fn leaves_out_directories(&self) -> bool {
+        self.rules.leave_out_directories()
+    }
+
+    /// The first place behind a directory that is left out as a whole, if the key lies in one.
+    pub(crate) fn place_behind_left_out(&self, key: &Key) -> Option<Bytes> {
+        let directory = self.rules.left_out_directory(key.as_bytes())?;
+        KeyRange::of_prefix(directory).end().cloned()
+    }
+
     /// Whether what is there is chosen: by the source's entry where there is one, else by the target's.
     pub fn takes(&self, source: Option<&Entry>, target: Option<&Entry>) -> bool {
         source.or(target).is_none_or(|entry| self.takes_key(&entry.key) && self.takes_size_and_time(entry))
@@ -186,6 +210,58 @@ mod tests {
         assert!(filter.takes_key(&key("a/b")) && !filter.takes_key(&key("a/bc")));
         let wrong = FilterSpec { shard: Some(Shard { index: 2, count: 2 }), ..FilterSpec::default() };
         assert!(Filter::new(wrong).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn what_is_not_listed_is_not_chosen(
+            rules in prop::collection::vec((any::<bool>(), r"/?[ab]{0,2}(/|\*|\*\*|/\*\*|\?b|\\\*|\{a,b\}|\[ab\])?[ab]{0,1}/?"), 0..5),
+            ignore in prop::collection::vec("!?/?[ab*]{1,2}/?", 0..3),
+            keys in prop::collection::vec("[ab*]{1,2}(/[ab*]{0,2}){0,3}", 1..20),
+        ) {
+            let rule = |(takes, pattern)| if takes { Rule::Include(pattern) } else { Rule::Exclude(pattern) };
+            let filter = filter(|spec| (spec.rules, spec.ignore) = (rules.into_iter().map(rule).collect(), ignore));
+            let keys: Vec<_> = keys.iter().map(|text| key(text)).collect();
+            let chosen = |one: &&Key| filter.takes_key(one);
+            if let Some(selection) = filter.selection() {
+                let outside = keys.iter().filter(chosen).find(|key| !selection.contains(key.as_bytes()));
+                prop_assert_eq!(outside, None, "{:?} of {:?}", &selection, filter.spec());
+            }
+            for one in &keys {
+                let Some(behind) = filter.place_behind_left_out(one) else { continue };
+                prop_assert!(filter.leaves_out_directories());
+                let passed = |key: &&Key| key >= &one && key.as_bytes() < &behind[..];
+                let lost = keys.iter().filter(passed).find(chosen);
+                prop_assert_eq!(lost, None, "{} by {:?}", one, filter.spec());
+            }
+        }
+    }
+
+    #[test]
+    fn what_can_be_chosen_is_told_from_the_rules() {
+        let include = |pattern: &str| Rule::Include(pattern.to_owned());
+        let exclude = |pattern: &str| Rule::Exclude(pattern.to_owned());
+        let selection = |rules: Vec<Rule>| filter(|spec| spec.rules = rules).selection();
+        let of = |keys: &[&str], prefixes: &[&str]| {
+            let mut selection = Selection::default();
+            for key in keys {
+                selection.add_key(key.as_bytes());
+            }
+            for prefix in prefixes {
+                selection.add_prefix(prefix.as_bytes().to_vec());
+            }
+            Some(selection)
+        };
+        assert_eq!(selection(vec![include("/a/"), include("/b/*.jpg"), include(r"/c\*")]), of(&["c*"], &["a/", "b/"]));
+        assert_eq!(selection(vec![include("/a"), exclude("**"), include("b")]), of(&["a"], &[]));
+        assert_eq!(selection(vec![include("*.jpg")]), None, "they may be anywhere");
+        assert_eq!(selection(vec![include("/a"), exclude("/b")]), None, "all else is chosen too");
+        let filter = filter(|spec| spec.rules = vec![include("/tmp/keep/"), exclude("tmp/**")]);
+        let behind = |text: &str| filter.place_behind_left_out(&key(text)).map(|place| place.to_vec());
+        assert_eq!(behind("a/tmp/b/c"), Some(b"a/tmp0".to_vec()));
+        assert_eq!(behind("tmp/b/c"), Some(b"tmp/b0".to_vec()), "beside what is kept");
+        assert_eq!(behind("tmp/keep/c"), None);
     }
 
     proptest! {

@@ -1,12 +1,14 @@
 //! Rules in rclone's manner and in gitignore's: which of them decides about a key.
 
+use super::glob::{Literal, literal};
 use super::{FilterError, FilterSpec, Glob, Rule};
+use crate::selection::Selection;
 
 /// Both kinds of rules; a key has to pass both.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rules {
-    /// Whether what matches is chosen; the first that matches decides.
-    ordered: Vec<(bool, Glob)>,
+    /// The first that matches decides.
+    ordered: Vec<Ordered>,
     /// Whether a key that no ordered rule matches is chosen.
     otherwise: Otherwise,
     /// Whether what matches is ignored; the last that matches decides.
@@ -20,6 +22,18 @@ enum Otherwise {
     Leave,
 }
 
+/// A rule in rclone's manner.
+#[derive(Debug, Clone)]
+struct Ordered {
+    /// Whether what matches is chosen.
+    takes: bool,
+    glob: Glob,
+    /// What the keys that match begin with; none if they may begin with anything.
+    literal: Option<Literal>,
+    /// Whether every key matches.
+    matches_all: bool,
+}
+
 /// A line in gitignore's manner.
 #[derive(Debug, Clone)]
 struct Ignore {
@@ -30,7 +44,7 @@ struct Ignore {
 
 impl Rules {
     pub(super) fn new(spec: &FilterSpec) -> Result<Self, FilterError> {
-        let ordered = spec.rules.iter().map(ordered).collect::<Result<Vec<_>, _>>()?;
+        let ordered = spec.rules.iter().map(Ordered::new).collect::<Result<Vec<_>, _>>()?;
         let excludes = spec.rules.iter().any(|rule| matches!(rule, Rule::Exclude(_)));
         let otherwise = if ordered.is_empty() || excludes { Otherwise::Take } else { Otherwise::Leave };
         let ignore = spec.ignore.iter().filter_map(|line| ignore(line).transpose()).collect::<Result<_, _>>()?;
@@ -38,9 +52,50 @@ impl Rules {
     }
 
     pub(super) fn take(&self, key: &[u8]) -> bool {
-        let first = self.ordered.iter().find(|(_, glob)| glob.matches(key));
-        let chosen = first.map_or(self.otherwise == Otherwise::Take, |(take, _)| *take);
+        let first = self.ordered.iter().find(|rule| rule.glob.matches(key));
+        let chosen = first.map_or(self.otherwise == Otherwise::Take, |rule| rule.takes);
         chosen && !self.ignores(key)
+    }
+
+    /// Where all keys lie that ordered rules can choose; none if that may be anywhere.
+    pub(super) fn selection(&self) -> Option<Selection> {
+        let nothing_else = self.ordered.iter().position(|rule| !rule.takes && rule.matches_all);
+        if nothing_else.is_none() && self.otherwise == Otherwise::Take {
+            return None;
+        }
+        let mut selection = Selection::default();
+        let before = &self.ordered[..nothing_else.unwrap_or(self.ordered.len())];
+        for rule in before.iter().filter(|rule| rule.takes) {
+            match rule.literal.as_ref()? {
+                Literal::Whole(key) => selection.add_key(key),
+                Literal::Beginning(prefix) if prefix.is_empty() => return None,
+                Literal::Beginning(prefix) => selection.add_prefix(prefix.clone()),
+            }
+        }
+        Some(selection)
+    }
+
+    /// Whether a rule may leave out a directory as a whole.
+    pub(super) fn leave_out_directories(&self) -> bool {
+        !self.ignore.is_empty() || self.ordered.iter().any(|rule| !rule.takes && rule.glob.is_endless())
+    }
+
+    /// The outermost directory above a key, or the key itself if it is one, of which nothing is chosen.
+    pub(super) fn left_out_directory<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
+        let slashes = key.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        slashes.map(|at| &key[..=at]).find(|directory| self.leaves_all_of(directory))
+    }
+
+    fn leaves_all_of(&self, directory: &[u8]) -> bool {
+        let decides = |rule: &&Ordered| {
+            if rule.takes {
+                rule.may_match_below(directory)
+            } else {
+                rule.glob.is_endless() && rule.glob.matches(directory)
+            }
+        };
+        let chosen = self.ordered.iter().find(decides).is_none_or(|rule| rule.takes);
+        !chosen || self.ignores_path(&directory[..directory.len() - 1], true)
     }
 
     /// Whether a directory above the key, or the key itself, is ignored; below an ignored directory nothing comes
@@ -60,14 +115,33 @@ impl Rules {
     }
 }
 
-fn ordered(rule: &Rule) -> Result<(bool, Glob), FilterError> {
-    let (take, pattern) = match rule {
-        Rule::Include(pattern) => (true, pattern),
-        Rule::Exclude(pattern) => (false, pattern),
-    };
-    let (before, anchored) = pattern.strip_prefix('/').map_or(("(?:.*/)?", pattern.as_str()), |rest| ("", rest));
-    let (body, after) = anchored.strip_suffix('/').map_or((anchored, ""), |directory| (directory, "/.*"));
-    Ok((take, Glob::new(before, body, after)?))
+impl Ordered {
+    fn new(rule: &Rule) -> Result<Self, FilterError> {
+        let (takes, pattern) = match rule {
+            Rule::Include(pattern) => (true, pattern),
+            Rule::Exclude(pattern) => (false, pattern),
+        };
+        let rooted = pattern.strip_prefix('/');
+        let before = if rooted.is_some() { "" } else { "(?:.*/)?" };
+        let anchored = rooted.unwrap_or(pattern);
+        let (body, after) = anchored.strip_suffix('/').map_or((anchored, ""), |directory| (directory, "/.*"));
+        let literal = rooted.map(|_| match literal(body) {
+            Literal::Whole(directory) if !after.is_empty() => Literal::Beginning([directory.as_slice(), b"/"].concat()),
+            other => other,
+        });
+        let glob = Glob::new(before, body, after)?;
+        let matches_all = (glob.is_endless() && glob.matches(b"")) || pattern == "*";
+        Ok(Self { takes, glob, literal, matches_all })
+    }
+
+    /// Whether a key that begins with a directory may match, as far as is known.
+    fn may_match_below(&self, directory: &[u8]) -> bool {
+        match &self.literal {
+            None => true,
+            Some(Literal::Whole(key)) => key.starts_with(directory),
+            Some(Literal::Beginning(prefix)) => prefix.starts_with(directory) || directory.starts_with(prefix),
+        }
+    }
 }
 
 /// A line; none if it is empty or a comment.

@@ -12,15 +12,13 @@
 //! A volume does not keep which names an inode has, so we do (`names.rs`): every name that was there when the first
 //! pass began, and every one that the log tells since. Each is looked up before it is believed.
 //!
-//! Read `changed.rs`, `names.rs`, `paths.rs`, `selection.rs`, `selected.rs`, `record.rs`.
+//! Read `changed.rs`, `names.rs`, `paths.rs`, `record.rs`, and of the crate `selection.rs`, `store/selected.rs`.
 
 mod changed;
 mod names;
 mod paths;
 mod record;
 mod rows;
-mod selected;
-mod selection;
 #[cfg(test)]
 mod tests;
 
@@ -28,5 +26,3 @@ pub use changed::Changed;
 pub use names::Names;
 pub use paths::select;
 pub use record::{Place, WatchRecord};
-pub use selected::Selected;
-pub use selection::Selection;

@@ -8,8 +8,8 @@ use farshore_volume::Volume;
 
 use super::changed::{Changed, NameChange};
 use super::names::Names;
-use super::selection::Selection;
 use crate::journal::{JournalError, Result};
+use crate::selection::Selection;
 
 /// Directories above each other at most; a chain longer than this is a loop.
 const MAX_DEPTH: usize = 100_000;

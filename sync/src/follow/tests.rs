@@ -19,7 +19,7 @@ use crate::key::Key;
 use crate::key_range::KeyRange;
 use crate::store::volume::VolumeStore;
 use crate::store::volume::support::{Scratch, options, scratch};
-use crate::store::{CheckedListing, Store};
+use crate::store::{CheckedListing, Selected, Store};
 
 fn engine(directory: &std::path::Path) -> Arc<dyn Engine> {
     let options = EmbeddedOptions { durability: Durability::Os, ..EmbeddedOptions::default() };

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use super::Context;
 use crate::copy::Copier;
 use crate::entry::Entry;
 use crate::error::Result;
@@ -33,9 +34,9 @@ pub(super) struct Fed {
 
 impl Feed {
     /// Begins to list; ends when the feed is dropped.
-    pub(super) fn start(copier: Arc<Copier>, side: Side, range: KeyRange) -> Self {
+    pub(super) fn start(context: &Context, side: Side, range: KeyRange) -> Self {
         let (sender, pages) = mpsc::channel(PAGES_AHEAD);
-        let store = Arc::clone(if side == Side::Source { &copier.source } else { &copier.target });
+        let (copier, store) = (Arc::clone(&context.copier), Arc::clone(context.listed(side)));
         let end = Arc::new(Mutex::new(None));
         let narrowed = Arc::clone(&end);
         tokio::spawn(async move {

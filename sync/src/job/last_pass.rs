@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use futures::stream::{self, StreamExt};
 
 use super::Context;
+use super::chosen::with_directories_above;
 use crate::attributes::{AttributeKind, AttributeSet};
 use crate::counts::Counts;
 use crate::entry::{Entry, FileId, Kind};
@@ -31,7 +32,9 @@ pub(super) async fn last_pass(context: &Context, counts: &Counts) -> Result<u64>
     }
     let copier = &context.copier;
     let (mut first_names, mut linked) = (FirstNames::new(), 0);
-    let listing = CheckedListing::new(copier.source.clone(), context.options.range.clone(), PAGE_ENTRIES);
+    let filter = &context.options.filter;
+    let source = with_directories_above(&copier.source, filter, &copier.source_pace);
+    let listing = CheckedListing::new(source, context.options.range.clone(), PAGE_ENTRIES);
     let listing = tokio::sync::Mutex::new(listing);
     while let Some(page) = copier.retry(|| async { listing.lock().await.next_page().await }).await? {
         if links {
@@ -39,7 +42,9 @@ pub(super) async fn last_pass(context: &Context, counts: &Counts) -> Result<u64>
                 linked += u64::from(match_link(context, &mut first_names, entry).await?);
             }
         }
-        let entries = page.entries.into_iter().filter(|entry| directories && is_directory(entry));
+        let is_left_out = |entry: &Entry| filter.place_behind_left_out(&entry.key).is_some();
+        let entries = page.entries.into_iter();
+        let entries = entries.filter(|entry| directories && is_directory(entry) && !is_left_out(entry));
         stream::iter(entries)
             .map(|entry| match_directory(context, entry))
             .buffer_unordered(CONFIRMED_AT_ONCE)

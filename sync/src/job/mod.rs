@@ -2,6 +2,7 @@
 //! finished, the gate is asked and what it lets through is deleted.
 
 mod act;
+mod chosen;
 mod feed;
 mod finish;
 mod flush;
@@ -130,6 +131,8 @@ pub enum JobError {
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) copier: Arc<Copier>,
+    /// Both sides as they are listed.
+    listed: [Arc<dyn Store>; 2],
     pub(crate) options: JobOptions,
     pub(crate) can: PairCapabilities,
     /// Whether ranges can be split.
@@ -285,8 +288,11 @@ impl Job {
         };
         let copy = CopyOptions { blake3: self.options.manifest.is_some(), ..self.options.copy.clone() };
         let copier = Arc::new(Copier::new(ends, copy, self.options.seed, self.backup.as_ref()));
+        let listed = [(&copier.source, &copier.source_pace), (&copier.target, &copier.target_pace)];
+        let listed = listed.map(|(side, pace)| chosen::listed(side, &self.options.filter, pace));
         Context {
             copier,
+            listed,
             options: self.options.clone(),
             can,
             splits,
@@ -329,6 +335,11 @@ impl Context {
         self.stopped.lock().is_some()
     }
 
+    /// A side as it is listed.
+    pub(crate) fn listed(&self, side: Side) -> &Arc<dyn Store> {
+        &self.listed[usize::from(side == Side::Target)]
+    }
+
     pub(crate) fn journal(&self) -> &dyn WorkerJournal {
         self.copier.journal.as_ref()
     }
@@ -361,6 +372,8 @@ impl Context {
 
 #[cfg(test)]
 mod backup_tests;
+#[cfg(test)]
+mod chosen_tests;
 #[cfg(test)]
 mod directories_tests;
 #[cfg(test)]

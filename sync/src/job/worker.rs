@@ -184,7 +184,7 @@ impl Worker {
 
 impl RangeWork {
     fn new(context: Arc<Context>, claimed: ClaimedRange, heard_at: Instant) -> Self {
-        let feed = |side| Feed::start(Arc::clone(&context.copier), side, claimed.range.clone());
+        let feed = |side| Feed::start(&context, side, claimed.range.clone());
         Self {
             source: feed(Side::Source),
             target: feed(Side::Target),

@@ -10,10 +10,10 @@ use futures::stream::{self, StreamExt};
 use super::layer::Layer;
 use super::{
     Body, ListPage, ListRequest, PageEnd, PartRequest, PutRequest, ReadRequest, Reading, Store, Stored, StoredPart,
-    Upload, UploadId, read_whole,
+    Upload, UploadId, look_in_listing, read_whole,
 };
 use crate::attributes::{AttributeSet, Attributes};
-use crate::entry::{Identity, Object};
+use crate::entry::{Entry, Identity, Object};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::retry::Dice;
@@ -106,6 +106,10 @@ impl Layer for FaultyStore {
             page.end = PageEnd::Complete;
         }
         Ok(page)
+    }
+
+    async fn look(&self, key: &Key) -> Result<Option<Entry>> {
+        look_in_listing(self, key).await
     }
 
     async fn head(&self, key: &Key, wanted: AttributeSet) -> Result<Object> {

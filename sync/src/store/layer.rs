@@ -31,6 +31,11 @@ pub(crate) trait Layer: Any + Send + Sync + Debug {
         self.below().list(request).await
     }
 
+    /// As the listing is: a layer with another listing than the store below has another of these too.
+    async fn look(&self, key: &Key) -> Result<Option<Entry>> {
+        self.below().look(key).await
+    }
+
     async fn head(&self, key: &Key, wanted: AttributeSet) -> Result<Object> {
         self.below().head(key, wanted).await
     }
@@ -120,6 +125,10 @@ impl<L: Layer> Store for L {
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage> {
         Layer::list(self, request).await
+    }
+
+    async fn look(&self, key: &Key) -> Result<Option<Entry>> {
+        Layer::look(self, key).await
     }
 
     async fn head(&self, key: &Key, wanted: AttributeSet) -> Result<Object> {

@@ -44,6 +44,7 @@ mod memory;
 mod posix;
 mod rclone_links;
 pub mod s3;
+mod selected;
 mod transport;
 mod upload;
 pub mod volume;
@@ -68,6 +69,7 @@ pub use local::{Durability, LocalOptions, LocalStore, Origins};
 pub use memory::MemoryStore;
 pub use posix::PosixStore;
 pub use rclone_links::RcloneLinksStore;
+pub use selected::Selected;
 pub use upload::{OpenUpload, PartPage, PartRequest, StoredPart, Upload, UploadId, UploadPage};
 pub use write::{Condition, CopyRequest, PutRequest, Stored};
 
@@ -75,6 +77,7 @@ use crate::attributes::{AttributeSet, Attributes};
 use crate::entry::{Entry, Identity, Object};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
+use crate::key_range::{KeyRange, place_after};
 use crate::origin::Origin;
 
 /// One object, or a range of it, that is being read.
@@ -106,6 +109,22 @@ impl ReadRequest {
     }
 }
 
+/// The entry of a key in a listing of that key alone.
+async fn look_in_listing<S: Store + ?Sized>(store: &S, key: &Key) -> Result<Option<Entry>> {
+    let alone = KeyRange::new(key.to_bytes(), Some(place_after(key)));
+    let page = store.list(&ListRequest { limit: 1, ..ListRequest::first(alone) }).await?;
+    Ok(page.entries.into_iter().find(|entry| entry.key == *key))
+}
+
+/// The entry that a head tells; none of what is not there, as is what a store cannot hold.
+fn entry_of(head: Result<Object>) -> Result<Option<Entry>> {
+    match head {
+        Ok(object) => Ok(Some(object.entry)),
+        Err(StoreError::Missing { .. } | StoreError::Unholdable { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// A store. See the module for the contract.
 #[async_trait]
 pub trait Store: Any + Send + Sync + Debug {
@@ -117,6 +136,11 @@ pub trait Store: Any + Send + Sync + Debug {
 
     /// One page of entries.
     async fn list(&self, request: &ListRequest) -> Result<ListPage>;
+
+    /// The entry of a key, as a listing tells it; none if it is not there.
+    async fn look(&self, key: &Key) -> Result<Option<Entry>> {
+        look_in_listing(self, key).await
+    }
 
     /// Everything known of an object; of its attributes at least those wanted that the store holds, with as few
     /// requests as possible. `Missing` if it is not there.

@@ -10,6 +10,7 @@ use crate::error::Result as StoreResult;
 use crate::key::Key;
 use crate::key_range::{KeyRange, place_after};
 use crate::limits::{FEW_KEYS, SPLIT_INTERVAL, SPLIT_PAGES, SPLIT_SHARE};
+use crate::merge::Side;
 use crate::split::{Split, Splitter};
 use crate::store::ListRequest;
 
@@ -92,11 +93,11 @@ impl RangeWork {
     /// The first key of a range on either side. It decides where to split and nothing else.
     async fn first_key(&self, range: &KeyRange) -> StoreResult<Option<Key>> {
         let request = ListRequest { limit: 1, ..ListRequest::first(range.clone()) };
-        let copier = &self.context.copier;
-        let (source, target) = futures::try_join!(
-            copier.retry(|| async { copier.source.list(&request).await }),
-            copier.retry(|| async { copier.target.list(&request).await }),
-        )?;
+        let first = |side| {
+            let (copier, store, request) = (&self.context.copier, self.context.listed(side), &request);
+            async move { copier.retry(|| async { store.list(request).await }).await }
+        };
+        let (source, target) = futures::try_join!(first(Side::Source), first(Side::Target))?;
         let keys = source.entries.into_iter().chain(target.entries).map(|entry| entry.key);
         Ok(keys.filter(|key| range.contains(key.as_bytes())).min())
     }

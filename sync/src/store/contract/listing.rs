@@ -71,6 +71,9 @@ pub(super) async fn entries_tell_what_a_head_tells(store: Arc<dyn Store>) {
     assert_eq!((listed.size, object.entry.size), (10, 10));
     assert_eq!(listed.kind, object.entry.kind);
     assert!(listed.identity().may_be(&object.entry.identity()), "{listed:?} {object:?}");
+    assert_eq!(must(store.look(&listed.key).await).as_ref(), Some(listed));
+    assert_eq!(must(store.look(&key("dir/object0")).await), None);
+    assert_eq!(must(store.look(&key("dir/objec")).await), None);
 }
 
 pub(super) async fn many_names_in_one_directory_are_listed_once_each(store: Arc<dyn Store>) {

@@ -23,10 +23,10 @@ use self::names::is_reserved;
 use super::layer::Layer;
 use super::{
     Body, CopyRequest, ListPage, ListRequest, PartPage, PartRequest, PutRequest, ReadRequest, Reading, Store, Stored,
-    StoredPart, Upload, UploadId, UploadPage,
+    StoredPart, Upload, UploadId, UploadPage, look_in_listing,
 };
 use crate::attributes::{AttributeSet, Attributes};
-use crate::entry::{Identity, Kind, Object};
+use crate::entry::{Entry, Identity, Kind, Object};
 use crate::error::{Result, StoreError};
 use crate::key::{Key, escaped};
 use crate::key_escape::escape;
@@ -66,6 +66,10 @@ impl Layer for EscapingStore {
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage> {
         self.list_both(request).await
+    }
+
+    async fn look(&self, key: &Key) -> Result<Option<Entry>> {
+        look_in_listing(self, key).await
     }
 
     async fn head(&self, key: &Key, wanted: AttributeSet) -> Result<Object> {

@@ -286,6 +286,15 @@ impl Store for LocalStore {
         .await
     }
 
+    async fn look(&self, key: &Key) -> Result<Option<Entry>> {
+        let (key, origins) = (key.clone(), self.options.origins);
+        let looked = self.blocking(move |root| look_as_listed(root, &key, origins)).await;
+        match looked {
+            Err(StoreError::Missing { .. } | StoreError::Unholdable { .. }) => Ok(None),
+            looked => looked.map(Some),
+        }
+    }
+
     async fn head(&self, key: &Key, wanted: AttributeSet) -> Result<Object> {
         let key = key.clone();
         self.blocking(move |root| head(root, &key, wanted)).await
@@ -394,7 +403,7 @@ impl Store for LocalStore {
 }
 
 /// What is at a key: its directory, opened, its name there, and its entry.
-fn look(root: &Root, key: &Key) -> Result<(OwnedFd, crate::entry::Entry)> {
+fn look(root: &Root, key: &Key) -> Result<(OwnedFd, Entry)> {
     let place = root.place(key)?;
     let directory = root.open_directory(place.directory);
     let looked = directory.and_then(|directory| {
@@ -404,6 +413,14 @@ fn look(root: &Root, key: &Key) -> Result<(OwnedFd, crate::entry::Entry)> {
     let (directory, entry) = looked.map_err(|error| reading::missing_or(root, key, "look at", error))?;
     let entry = entry.filter(|entry| (entry.kind == Kind::Directory) == place.is_directory);
     Ok((directory, entry.ok_or_else(|| StoreError::missing(root.name(), key))?))
+}
+
+fn look_as_listed(root: &Root, key: &Key, origins: Origins) -> Result<Entry> {
+    let (directory, mut entry) = look(root, key)?;
+    if origins != Origins::Ignored && entry.kind == Kind::Object {
+        entry.origin = note::read_at(directory.as_fd(), root.place(key)?.name);
+    }
+    Ok(entry)
 }
 
 fn head(root: &Root, key: &Key, wanted: AttributeSet) -> Result<Object> {

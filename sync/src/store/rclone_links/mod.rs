@@ -19,7 +19,7 @@ use futures::stream::{self, StreamExt};
 use super::layer::Layer;
 use super::{
     Body, Capabilities, ListPage, ListRequest, PutRequest, ReadRequest, Reading, Store, Stored, StoredPart, Upload,
-    UploadId, read_whole,
+    UploadId, look_in_listing, read_whole,
 };
 use crate::attributes::{AttributeKind, AttributeSet, Attributes};
 use crate::checksum::{Agreement, Checksums};
@@ -162,6 +162,10 @@ impl Layer for RcloneLinksStore {
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage> {
         self.list_shown(request).await
+    }
+
+    async fn look(&self, key: &Key) -> Result<Option<Entry>> {
+        look_in_listing(self, key).await
     }
 
     async fn head(&self, key: &Key, wanted: AttributeSet) -> Result<Object> {

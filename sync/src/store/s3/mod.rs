@@ -33,11 +33,11 @@ use self::client::Client;
 use super::walks::Walks;
 use super::{
     Body, Capabilities, CopyRequest, ListPage, ListRequest, PartLimits, PartPage, PartRequest, PutRequest, ReadRequest,
-    Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage,
+    Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage, entry_of, look_in_listing,
 };
 use crate::attributes::{AttributeKind, AttributeSet, Attributes};
 use crate::checksum::Algorithm;
-use crate::entry::{Identity, Object};
+use crate::entry::{Entry, Identity, Object};
 use crate::error::{Result, StoreError};
 use crate::key::Key;
 use crate::limits::MAX_ANSWER_BYTES;
@@ -133,6 +133,14 @@ impl Store for S3Store {
 
     async fn list(&self, request: &ListRequest) -> Result<ListPage> {
         self.list_page(request).await
+    }
+
+    async fn look(&self, key: &Key) -> Result<Option<Entry>> {
+        if self.client.is_known_to_keep_paths() == Some(true) {
+            // Its listing would tell of each directory on the way.
+            return entry_of(self.head_object(key, AttributeSet::NONE).await);
+        }
+        look_in_listing(self, key).await
     }
 
     async fn head(&self, key: &Key, wanted: AttributeSet) -> Result<Object> {

@@ -30,10 +30,10 @@ use self::place::Place;
 use self::walk::Walk;
 use super::{
     Body, Capabilities, CopyRequest, ListPage, ListRequest, PageEnd, PartLimits, PartPage, PartRequest, PutRequest,
-    ReadRequest, Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage,
+    ReadRequest, Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage, entry_of,
 };
 use crate::attributes::{AttributeKind, AttributeSet, Attributes};
-use crate::entry::{Identity, Kind, Object};
+use crate::entry::{Entry, Identity, Kind, Object};
 use crate::error::{Result, StoreError};
 use crate::key::{Key, escaped};
 use crate::limits::MIN_PART_BYTES;
@@ -233,6 +233,10 @@ impl Store for VolumeStore {
             PageEnd::More { next: walk.rest().start().clone(), token: None, ahead: walk.ahead() }
         };
         Ok(ListPage { entries, unlisted: walk.into_unlisted(), end })
+    }
+
+    async fn look(&self, key: &Key) -> Result<Option<Entry>> {
+        entry_of(self.head(key, AttributeSet::NONE).await)
     }
 
     async fn head(&self, key: &Key, wanted: AttributeSet) -> Result<Object> {

@@ -1,4 +1,4 @@
-//! A set of keys, and of prefixes with all keys below them: what a pass looks at.
+//! A set of keys, and of prefixes with all keys that begin with them: what of a store is looked at.
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -18,7 +18,7 @@ pub struct Selection {
 
 /// One thing to look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Item {
+pub(crate) enum Item {
     /// This key.
     Key(Key),
     /// These keys.
@@ -39,7 +39,23 @@ impl Selection {
         if !prefix.is_empty() && !prefix.ends_with(b"/") {
             prefix.push(b'/');
         }
+        self.add_prefix(prefix);
+    }
+
+    /// Adds all keys that begin so.
+    pub fn add_prefix(&mut self, prefix: Vec<u8>) {
         self.prefixes.insert(prefix);
+    }
+
+    /// Adds the directories in which what it has lies, themselves alone.
+    #[must_use]
+    pub fn with_directories_above(mut self) -> Self {
+        let places = self.keys.iter().map(Key::as_bytes).chain(self.prefixes.iter().map(Vec::as_slice));
+        let above: BTreeSet<Vec<u8>> = places.flat_map(directories_above).map(<[u8]>::to_vec).collect();
+        for directory in &above {
+            self.add_key(directory);
+        }
+        self
     }
 
     /// Adds everything that another has.
@@ -66,13 +82,12 @@ impl Selection {
     }
 
     /// Whether a key is selected.
-    #[cfg(test)]
-    pub(super) fn contains(&self, key: &[u8]) -> bool {
+    pub fn contains(&self, key: &[u8]) -> bool {
         self.keys.contains(key) || (0..=key.len()).any(|len| self.prefixes.contains(&key[..len]))
     }
 
     /// The first thing at or after a place, as far as it lies in the range from there on.
-    pub(super) fn next(&self, range: &KeyRange) -> Option<Item> {
+    pub(crate) fn next(&self, range: &KeyRange) -> Option<Item> {
         let start = range.start();
         let inside = (0..=start.len()).find(|len| self.prefixes.contains(&start[..*len]));
         if let Some(len) = inside {
@@ -90,6 +105,12 @@ impl Selection {
         };
         range.contains(place).then_some(item)
     }
+}
+
+/// The names of the directories in which a place lies, each with its slash.
+fn directories_above(place: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let slashes = place.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at + 1);
+    slashes.filter(|end| *end < place.len()).map(|end| &place[..end])
 }
 
 #[cfg(test)]
@@ -117,6 +138,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn directories_lie_above_keys_and_prefixes() {
+        let mut selection = Selection::default();
+        selection.add_key(b"a/b/c");
+        selection.add_below(b"d/e");
+        let mut expected = selection.clone();
+        for directory in ["a/", "a/b/", "d/"] {
+            expected.add_key(directory.as_bytes());
+        }
+        assert_eq!(selection.with_directories_above(), expected);
     }
 
     proptest! {
