@@ -10,8 +10,9 @@ use crate::error::Result as StoreResult;
 use crate::journal::MemoryJournal;
 use crate::key::Key;
 use crate::outcome::Silent;
+use crate::posix_metadata::TimeForm;
 use crate::store::layer::Layer;
-use crate::store::{Body, MemoryStore, PutRequest, Stored};
+use crate::store::{Body, MemoryStore, PosixStore, PutRequest, Stored};
 
 /// Objects that notes in which order they came; directories take long.
 #[derive(Debug)]
@@ -39,22 +40,31 @@ impl Layer for SlowDirectories {
     }
 }
 
-#[tokio::test]
-async fn a_directory_is_there_before_what_is_in_it() {
+/// In which order objects come to a target that makes something of those with which a directory comes.
+async fn order(over: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>) -> Vec<Key> {
     let source = MemoryStore::files("files");
     for name in ["a-", "a/", "a/in/", "a/in/file", "a/refused/", "a/refused/file", "a/x", "b", "c/", "c/file"] {
         let kind = if name.ends_with('/') { Kind::Directory } else { Kind::Object };
         let request = PutRequest { kind, ..PutRequest::object(Key::try_from(name).unwrap(), 0) };
         source.put(&request, Body::empty()).await.unwrap();
     }
-    let target = Arc::new(SlowDirectories { store: MemoryStore::objects("objects"), came: Mutex::default() });
-    let job = Job::new(Arc::new(source), Arc::clone(&target) as Arc<dyn Store>, JobOptions::default());
+    let objects = Arc::new(SlowDirectories { store: MemoryStore::objects("objects"), came: Mutex::default() });
+    let target = over(Arc::clone(&objects) as Arc<dyn Store>);
+    let job = Job::new(Arc::new(source), target, JobOptions::default());
     let summary = job.run(Arc::new(MemoryJournal::new().unwrap()), Arc::new(Silent)).await.unwrap();
     assert_eq!((summary.counts.copied, summary.counts.failed), (9, 1), "{summary:?}");
-    let came = target.came.lock();
-    let place = |name: &str| came.iter().position(|key| key.as_bytes() == name.as_bytes()).unwrap();
-    for (directory, inside) in [("a/", "a/in/"), ("a/in/", "a/in/file"), ("a/", "a/x"), ("c/", "c/file")] {
-        assert!(place(directory) < place(inside), "{inside} came before {directory}: {came:?}");
+    objects.came.lock().clone()
+}
+
+#[tokio::test]
+async fn a_directory_is_there_before_what_is_in_it() {
+    for came in
+        [order(|objects| objects).await, order(|objects| Arc::new(PosixStore::over(objects, TimeForm::Seconds))).await]
+    {
+        let place = |name: &str| came.iter().position(|key| key.as_bytes() == name.as_bytes()).unwrap();
+        for (directory, inside) in [("a/", "a/in/"), ("a/in/", "a/in/file"), ("a/", "a/x"), ("c/", "c/file")] {
+            assert!(place(directory) < place(inside), "{inside} came before {directory}: {came:?}");
+        }
+        assert!(place("b") < place("a/"), "what is elsewhere does not wait: {came:?}");
     }
-    assert!(place("b") < place("a/"), "what is elsewhere does not wait: {came:?}");
 }

@@ -20,7 +20,6 @@ use super::Context;
 use super::act::{account, act, bytes_of, key_of, listed, sides, tell};
 use super::feed::{Fed, Feed};
 use super::record::{is_to_be_read, record, recorded, standing};
-use crate::attributes::AttributeKind;
 use crate::counts::Counts;
 use crate::entry::Entry;
 use crate::error::{Result as StoreResult, StoreError};
@@ -359,7 +358,7 @@ impl RangeWork {
     /// The directory that a copy has to wait for, and the one that it makes, where directories are objects.
     fn directories_of(&mut self, decision: &Decision) -> (Option<directories::Ended>, Option<directories::Running>) {
         let Decision::Copy(entry, _) = decision else { return (None, None) };
-        if self.context.can.target_holds.has(AttributeKind::Directories) {
+        if !self.context.copier.target.capabilities().directories_are_objects() {
             return (None, None);
         }
         let above = self.directories.above(&entry.key);

@@ -1,6 +1,6 @@
 //! What a store can do, as plain data that plans are made from.
 
-use crate::attributes::AttributeSet;
+use crate::attributes::{AttributeKind, AttributeSet};
 use crate::checksum::Algorithm;
 use crate::limits::{DELETE_BATCH, PAGE_ENTRIES, USER_METADATA_BYTES, WHOLE_PUT_BYTES};
 use crate::posix_metadata::TimeForm;
@@ -91,5 +91,10 @@ impl Capabilities {
             time_precision_ns: 1_000_000_000,
             disk_calls: None,
         }
+    }
+
+    /// Whether a directory is an object beside those that are in it, and not what they lie in.
+    pub fn directories_are_objects(&self) -> bool {
+        self.posix_in_metadata.is_some() || !self.holds.has(AttributeKind::Directories)
     }
 }
