@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::syncfs;
+
+use crate::machine;
 
 /// How often a running tool's memory is looked at.
 const LOOK: Duration = Duration::from_millis(5);
@@ -45,7 +46,7 @@ pub(super) fn run(command: &mut Command, written: Option<&Path>) -> Result<Spent
     }
     spent.wall = begun.elapsed();
     if let Some(written) = written {
-        syncfs(fs::File::open(written)?)?;
+        machine::settle(written)?;
     }
     spent.durable = begun.elapsed();
     // It has ended and is not waited for: its times are still there.

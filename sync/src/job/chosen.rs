@@ -11,24 +11,29 @@ use crate::selection::Selection;
 use crate::store::layer::Layer;
 use crate::store::{ListPage, ListRequest, PageEnd, Seek, Selected, Store};
 
-/// A store whose listing goes on behind what is left out, once it has met some of it.
+/// A store that is only listed, and whose listing goes on behind what is left out, once it has met some of it.
 #[derive(Debug)]
 struct Pruned {
     store: Arc<dyn Store>,
     filter: Filter,
 }
 
-/// A side as it is listed.
-pub(super) fn listed(store: &Arc<dyn Store>, filter: &Filter, pace: &Arc<Pace>) -> Arc<dyn Store> {
-    narrowed(store, filter, filter.selection(), pace)
+/// Both sides as they are listed.
+pub(super) fn listed(sides: [(&Arc<dyn Store>, &Arc<Pace>); 2], filter: &Filter) -> [Arc<dyn Store>; 2] {
+    let selection = filter.selection().map(Arc::new);
+    sides.map(|side| narrowed(side, filter, selection.clone()))
 }
 
-/// The same with the directories in which what can be chosen lies.
-pub(super) fn with_directories_above(store: &Arc<dyn Store>, filter: &Filter, pace: &Arc<Pace>) -> Arc<dyn Store> {
-    narrowed(store, filter, filter.selection().map(Selection::with_directories_above), pace)
+/// A side with the directories in which what can be chosen lies.
+pub(super) fn with_directories_above(side: (&Arc<dyn Store>, &Arc<Pace>), filter: &Filter) -> Arc<dyn Store> {
+    narrowed(side, filter, filter.selection().map(Selection::with_directories_above).map(Arc::new))
 }
 
-fn narrowed(store: &Arc<dyn Store>, filter: &Filter, selection: Option<Selection>, pace: &Arc<Pace>) -> Arc<dyn Store> {
+fn narrowed(
+    (store, pace): (&Arc<dyn Store>, &Arc<Pace>),
+    filter: &Filter,
+    selection: Option<Arc<Selection>>,
+) -> Arc<dyn Store> {
     let store = Arc::clone(store);
     if store.capabilities().seek != Seek::Anywhere {
         return store;
@@ -39,7 +44,7 @@ fn narrowed(store: &Arc<dyn Store>, filter: &Filter, selection: Option<Selection
         store
     };
     match selection {
-        Some(selection) => Arc::new(Selected::new(store, Arc::new(selection)).paced(Arc::clone(pace))),
+        Some(selection) => Arc::new(Selected::new(store, selection).paced(Arc::clone(pace))),
         None => store,
     }
 }
@@ -59,9 +64,5 @@ impl Layer for Pruned {
             page.end = PageEnd::more(behind);
         }
         Ok(page)
-    }
-
-    fn copies_from(&self, source: &dyn Store) -> bool {
-        self.store.copies_from(source)
     }
 }

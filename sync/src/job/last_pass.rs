@@ -33,7 +33,7 @@ pub(super) async fn last_pass(context: &Context, counts: &Counts) -> Result<u64>
     let copier = &context.copier;
     let (mut first_names, mut linked) = (FirstNames::new(), 0);
     let filter = &context.options.filter;
-    let source = with_directories_above(&copier.source, filter, &copier.source_pace);
+    let source = with_directories_above((&copier.source, &copier.source_pace), filter);
     let listing = CheckedListing::new(source, context.options.range.clone(), PAGE_ENTRIES);
     let listing = tokio::sync::Mutex::new(listing);
     while let Some(page) = copier.retry(|| async { listing.lock().await.next_page().await }).await? {

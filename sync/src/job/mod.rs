@@ -288,8 +288,8 @@ impl Job {
         };
         let copy = CopyOptions { blake3: self.options.manifest.is_some(), ..self.options.copy.clone() };
         let copier = Arc::new(Copier::new(ends, copy, self.options.seed, self.backup.as_ref()));
-        let listed = [(&copier.source, &copier.source_pace), (&copier.target, &copier.target_pace)];
-        let listed = listed.map(|(side, pace)| chosen::listed(side, &self.options.filter, pace));
+        let sides = [(&copier.source, &copier.source_pace), (&copier.target, &copier.target_pace)];
+        let listed = chosen::listed(sides, &self.options.filter);
         Context {
             copier,
             listed,

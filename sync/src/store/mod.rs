@@ -116,12 +116,11 @@ async fn look_in_listing<S: Store + ?Sized>(store: &S, key: &Key) -> Result<Opti
     Ok(page.entries.into_iter().find(|entry| entry.key == *key))
 }
 
-/// The entry that a head tells; none of what is not there, as is what a store cannot hold.
-fn entry_of(head: Result<Object>) -> Result<Option<Entry>> {
-    match head {
-        Ok(object) => Ok(Some(object.entry)),
+/// What was found; none if it is not there, as is what a store cannot hold.
+fn if_there<T>(found: Result<T>) -> Result<Option<T>> {
+    match found {
         Err(StoreError::Missing { .. } | StoreError::Unholdable { .. }) => Ok(None),
-        Err(error) => Err(error),
+        found => found.map(Some),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::future::FutureExt;
 use futures::stream::{self, StreamExt};
 
@@ -35,6 +36,8 @@ struct Listing<'a> {
     page: ListPage,
     /// What is still to be listed.
     rest: KeyRange,
+    /// The store's hints for a page from there on: its token, and where the rest is best split.
+    hints: (Option<Bytes>, Option<Bytes>),
     /// The keys that were asked for.
     looked: usize,
     /// Whether keys lie so close together that the store's pages have many of them, as far as is known.
@@ -87,13 +90,19 @@ impl Listing<'_> {
     /// Single keys, the first of them at the start of the rest.
     async fn list_keys(&mut self) -> Result<()> {
         let close = self.selected.keys(&self.rest, if self.dense { KEYS_OF_A_PAGE } else { 0 });
-        if let [first, .., last] = &close[..]
-            && close.len() >= KEYS_AT_ONCE
-        {
-            let span = self.rest.from(first.to_bytes()).until(place_after(last));
-            self.list_range(&span).await?;
+        if close.len() >= KEYS_AT_ONCE {
+            // From where the store's page before ended, if it was the one before, so that the store goes on there.
+            let start = if self.hints.0.is_some() { self.rest.start().clone() } else { close[0].to_bytes() };
+            self.list_range(&self.rest.from(start)).await?;
+            let selection = &self.selected.selection;
+            self.page.entries.retain(|entry| selection.contains(entry.key.as_bytes()));
             let passed = close.partition_point(|key| key.as_bytes() < &self.rest.start()[..]);
-            self.dense = passed >= KEYS_AT_ONCE;
+            if passed == 0 {
+                // A gap: the next page begins at the next key.
+                self.hints = (None, None);
+            } else {
+                self.dense = passed >= KEYS_AT_ONCE;
+            }
             return Ok(());
         }
         let keys = self.selected.keys(&self.rest, KEYS_AT_ONCE);
@@ -103,19 +112,23 @@ impl Listing<'_> {
         found.truncate(self.room());
         let last = if cut { found.last().map(|entry| &entry.key) } else { keys.last() };
         self.rest = last.map_or(self.rest.clone(), |last| self.rest.after(last));
+        self.hints = (None, None);
         self.page.entries.extend(found);
         Ok(())
     }
 
     /// A page of the store in a range that begins at the first thing of the rest.
     async fn list_range(&mut self, range: &KeyRange) -> Result<()> {
-        let request = ListRequest { range: range.clone(), limit: self.room(), token: None };
-        let listed = self.selected.store.list(&request).await?;
-        let selection = &self.selected.selection;
-        self.page.entries.extend(listed.entries.into_iter().filter(|entry| selection.contains(entry.key.as_bytes())));
+        let (token, _) = std::mem::take(&mut self.hints);
+        let token = token.filter(|_| range.start() == self.rest.start());
+        let listed = self.selected.store.list(&ListRequest { range: range.clone(), limit: self.room(), token }).await?;
+        self.page.entries.extend(listed.entries);
         self.page.unlisted.extend(listed.unlisted);
         let next = match listed.end {
-            PageEnd::More { next, .. } => Some(next),
+            PageEnd::More { next, token, ahead } => {
+                self.hints = (token, ahead);
+                Some(next)
+            }
             PageEnd::Complete => range.end().cloned(),
         };
         // Where a range has no end nothing follows it.
@@ -134,11 +147,13 @@ impl Layer for Selected {
     async fn list(&self, request: &ListRequest) -> Result<ListPage> {
         let limit = request.limit.clamp(1, self.store.capabilities().page_entries);
         let (page, rest) = (ListPage::last(Vec::new()), request.range.clone());
-        let mut listing = Listing { selected: self, limit, page, rest, looked: 0, dense: true };
+        let hints = (request.token.clone(), None);
+        let mut listing = Listing { selected: self, limit, page, rest, hints, looked: 0, dense: true };
         while let Some(item) = self.selection.next(&listing.rest) {
             // A page that is to be filled up takes ever smaller ones of the store.
             if listing.room() * 2 <= limit || listing.looked >= KEYS_OF_A_PAGE {
-                listing.page.end = PageEnd::more(listing.rest.start().clone());
+                let (token, ahead) = listing.hints;
+                listing.page.end = PageEnd::More { next: listing.rest.start().clone(), token, ahead };
                 break;
             }
             match item {
@@ -162,11 +177,12 @@ mod tests {
     use super::*;
     use crate::store::{Body, CheckedListing, MemoryStore, PutRequest};
 
-    /// Counts what a store is asked for.
+    /// Counts what a store is asked for, and the pages that go on where another ended.
     #[derive(Debug)]
     struct Asked {
         store: MemoryStore,
         pages: Mutex<usize>,
+        going_on: Mutex<usize>,
         keys: Mutex<usize>,
     }
 
@@ -178,7 +194,15 @@ mod tests {
 
         async fn list(&self, request: &ListRequest) -> Result<ListPage> {
             *self.pages.lock() += 1;
-            self.store.list(request).await
+            if let Some(token) = &request.token {
+                assert_eq!(token, request.range.start(), "a token is for its place alone");
+                *self.going_on.lock() += 1;
+            }
+            let mut page = self.store.list(request).await?;
+            if let PageEnd::More { next, token, .. } = &mut page.end {
+                *token = Some(next.clone());
+            }
+            Ok(page)
         }
 
         async fn look(&self, key: &Key) -> Result<Option<Entry>> {
@@ -197,12 +221,12 @@ mod tests {
             let request = PutRequest::object(Key::try_from(name(number).as_str()).unwrap(), 0);
             store.put(&request, Body::empty()).await.unwrap();
         }
-        Arc::new(Asked { store, pages: Mutex::default(), keys: Mutex::default() })
+        Arc::new(Asked { store, pages: Mutex::default(), going_on: Mutex::default(), keys: Mutex::default() })
     }
 
     /// The keys that are listed of those selected, and how many pages and single keys the store was asked for.
     async fn listed(store: &Arc<Asked>, selection: Selection, limit: usize) -> (Vec<String>, usize, usize) {
-        (*store.pages.lock(), *store.keys.lock()) = (0, 0);
+        (*store.pages.lock(), *store.going_on.lock(), *store.keys.lock()) = (0, 0, 0);
         let selected = Selected::new(Arc::clone(store) as Arc<dyn Store>, Arc::new(selection));
         let mut listing = CheckedListing::new(Arc::new(selected), KeyRange::all(), limit);
         let mut keys = Vec::new();
@@ -236,6 +260,19 @@ mod tests {
             (100, 100),
             "a page that has one key of many is not followed by others"
         );
+    }
+
+    #[tokio::test]
+    async fn pages_go_on_where_the_one_before_ended() {
+        let store = filled(1_000).await;
+        let mut prefixes = Selection::default();
+        for prefix in ["0001", "0003"] {
+            prefixes.add_prefix(prefix.as_bytes().to_vec());
+        }
+        let (keys, pages, _) = listed(&store, prefixes, 20).await;
+        assert_eq!((keys.len(), pages, *store.going_on.lock()), (200, 10, 8), "each prefix begins anew");
+        let (keys, pages, _) = listed(&store, selection((0..1_000).step_by(2)), 100).await;
+        assert_eq!((keys.len(), pages, *store.going_on.lock()), (500, 10, 9));
     }
 
     proptest! {

@@ -65,13 +65,9 @@ impl RangeWork {
     async fn begin_to_settle(&mut self) -> std::result::Result<(), Broken> {
         self.settled_at = Instant::now();
         let Some(settled) = self.frontier.take() else { return self.renew().await };
-        if !self.context.journal().outlives_process() {
-            self.settling = Settling::Durable(settled);
-            return Ok(());
-        }
         self.settling = Settling::Flushing(settled);
         let context = Arc::clone(&self.context);
-        self.running.spawn(async move { Ran::Flush(context.flush().await) });
+        self.running.spawn(async move { Ran::Flush(flush_settled(&context).await) });
         Ok(())
     }
 

@@ -32,7 +32,7 @@ use self::writing::{Sink, Writer};
 use super::walks::{Resumable, Walks};
 use super::{
     Body, ByteStream, Capabilities, Condition, ListPage, ListRequest, PageEnd, PartLimits, PartPage, PartRequest,
-    PutRequest, ReadRequest, Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage,
+    PutRequest, ReadRequest, Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage, if_there,
 };
 use crate::attributes::{AttributeKind, AttributeSet, Attributes};
 use crate::entry::{Entry, Identity, Kind, Object};
@@ -288,11 +288,7 @@ impl Store for LocalStore {
 
     async fn look(&self, key: &Key) -> Result<Option<Entry>> {
         let (key, origins) = (key.clone(), self.options.origins);
-        let looked = self.blocking(move |root| look_as_listed(root, &key, origins)).await;
-        match looked {
-            Err(StoreError::Missing { .. } | StoreError::Unholdable { .. }) => Ok(None),
-            looked => looked.map(Some),
-        }
+        if_there(self.blocking(move |root| look_as_listed(root, &key, origins)).await)
     }
 
     async fn head(&self, key: &Key, wanted: AttributeSet) -> Result<Object> {
@@ -417,9 +413,7 @@ fn look(root: &Root, key: &Key) -> Result<(OwnedFd, Entry)> {
 
 fn look_as_listed(root: &Root, key: &Key, origins: Origins) -> Result<Entry> {
     let (directory, mut entry) = look(root, key)?;
-    if origins != Origins::Ignored && entry.kind == Kind::Object {
-        entry.origin = note::read_at(directory.as_fd(), root.place(key)?.name);
-    }
+    note::add_to(&mut entry, origins, directory.as_fd(), root.place(key)?.name);
     Ok(entry)
 }
 

@@ -33,8 +33,15 @@ fn write(file: BorrowedFd<'_>, key: &Key, origin: &Origin) -> Result<(), Errno> 
     }
 }
 
+/// Adds to the entry of a file in a directory what the file remembers, where that is listed.
+pub(super) fn add_to(entry: &mut Entry, origins: Origins, directory: BorrowedFd<'_>, name: &[u8]) {
+    if origins != Origins::Ignored && entry.kind == Kind::Object {
+        entry.origin = read_at(directory, name);
+    }
+}
+
 /// What a file in a directory remembers. It is read by its path, without opening it.
-pub(super) fn read_at(directory: BorrowedFd<'_>, name: &[u8]) -> Option<OriginNote> {
+fn read_at(directory: BorrowedFd<'_>, name: &[u8]) -> Option<OriginNote> {
     let path = [format!("/proc/self/fd/{}/", directory.as_fd().as_raw_fd()).as_bytes(), name].concat();
     let mut note = [0; OriginNote::BYTES];
     let len = lgetxattr(path, NAME, &mut note[..]).ok()?;

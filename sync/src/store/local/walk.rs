@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::names::{Names, Picker, after_name};
 use super::root::{NO_FOLLOW, Root, io_error};
-use super::{LocalOptions, Origins, inode, note};
+use super::{LocalOptions, inode, note};
 use super::{temporary, upload};
 use crate::entry::{Entry, Kind};
 use crate::error::Result;
@@ -139,11 +139,11 @@ impl Walk {
             return Ok(None);
         };
         let bare = name.strip_suffix(b"/").unwrap_or(name);
-        let origins = self.options.origins != Origins::Ignored;
+        let origins = self.options.origins;
         let looked = self.with_directory(root, |directory| {
             let mut entry = inode::entry_at(directory.as_fd(), bare, key)?;
-            if let Some(file) = entry.as_mut().filter(|entry| origins && entry.kind == Kind::Object) {
-                file.origin = note::read_at(directory.as_fd(), bare);
+            if let Some(entry) = &mut entry {
+                note::add_to(entry, origins, directory.as_fd(), bare);
             }
             Ok(entry)
         });
@@ -327,7 +327,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::store::local::Durability;
+    use crate::store::local::{Durability, Origins};
 
     const STILL: LocalOptions = LocalOptions { durability: Durability::Each, sweep: false, origins: Origins::Ignored };
 

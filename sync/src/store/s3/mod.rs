@@ -33,7 +33,7 @@ use self::client::Client;
 use super::walks::Walks;
 use super::{
     Body, Capabilities, CopyRequest, ListPage, ListRequest, PartLimits, PartPage, PartRequest, PutRequest, ReadRequest,
-    Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage, entry_of, look_in_listing,
+    Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage, if_there, look_in_listing,
 };
 use crate::attributes::{AttributeKind, AttributeSet, Attributes};
 use crate::checksum::Algorithm;
@@ -138,7 +138,7 @@ impl Store for S3Store {
     async fn look(&self, key: &Key) -> Result<Option<Entry>> {
         if self.client.is_known_to_keep_paths() == Some(true) {
             // Its listing would tell of each directory on the way.
-            return entry_of(self.head_object(key, AttributeSet::NONE).await);
+            return Ok(if_there(self.head_object(key, AttributeSet::NONE).await)?.map(|object| object.entry));
         }
         look_in_listing(self, key).await
     }

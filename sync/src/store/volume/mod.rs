@@ -30,7 +30,7 @@ use self::place::Place;
 use self::walk::Walk;
 use super::{
     Body, Capabilities, CopyRequest, ListPage, ListRequest, PageEnd, PartLimits, PartPage, PartRequest, PutRequest,
-    ReadRequest, Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage, entry_of,
+    ReadRequest, Reading, Seek, Store, Stored, StoredPart, Upload, UploadId, UploadPage, if_there,
 };
 use crate::attributes::{AttributeKind, AttributeSet, Attributes};
 use crate::entry::{Entry, Identity, Kind, Object};
@@ -236,7 +236,7 @@ impl Store for VolumeStore {
     }
 
     async fn look(&self, key: &Key) -> Result<Option<Entry>> {
-        entry_of(self.head(key, AttributeSet::NONE).await)
+        Ok(if_there(self.head(key, AttributeSet::NONE).await)?.map(|object| object.entry))
     }
 
     async fn head(&self, key: &Key, wanted: AttributeSet) -> Result<Object> {
